@@ -5,7 +5,9 @@ same objects again; only what training changes is in a checkpoint.
 """
 
 import dataclasses
+import math
 import pathlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -14,15 +16,20 @@ import optax
 from ml_collections import config_dict
 
 from qcrd_jax import optimizers, steps
-from qcrd_jax.data import batches, builders
+from qcrd_jax.data import batches, builders, encoding
 from qcrd_jax.data import tokenizer as tokenizers
-from qcrd_jax.data.batches import Encoded, Lengths
-from qcrd_jax.data.schema import AnswerType, Splits
+from qcrd_jax.data.batches import Lengths
+from qcrd_jax.data.builders import Dataset
+from qcrd_jax.data.encoding import Encoded, Encoding
+from qcrd_jax.data.schema import AnswerType, Example, Splits
 from qcrd_jax.errors import InputError
 from qcrd_jax.models import T5Config, T5Student, huggingface
 from qcrd_jax.models.discriminator import Discriminator
 from qcrd_jax.models.protocol import Params
 from qcrd_jax.rationales import NegativeSampling
+
+_TOKENIZER_QUESTIONS = 20_000  # that a tokenizer is trained on, at most
+_MEASURED_QUESTIONS = 1000  # that are kept for measuring a discriminator that learns from fewer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,44 +53,47 @@ class Corpus:
     answer_type: AnswerType
 
 
-def read_examples(config: config_dict.ConfigDict, workdir: pathlib.Path) -> Splits:
+def read_dataset(config: config_dict.ConfigDict, workdir: pathlib.Path) -> Dataset:
     """Reads the dataset, which is written once as ArrayRecord under `data.cache`."""
-    splits = builders.load(config.data, workdir / 'data')
+    dataset = builders.load(config.data, workdir / 'data')
     for name in ('train', 'validation', 'test'):
-        if not len(splits[name]):
+        if not len(dataset.splits[name]):
             raise InputError(
                 f'{config.data.source or config.data.name}: the {name} split is empty; a run '
                 'trains on one split, selects on another and reports a third.'
             )
-    return splits
+    return dataset
 
 
-def build_corpus(config: config_dict.ConfigDict, examples: Splits) -> Corpus:
-    """Tokenises the dataset; trains a tokenizer on it where none is named."""
+def build_corpus(config: config_dict.ConfigDict, dataset: Dataset, workdir: pathlib.Path) -> Corpus:
+    """Tokenises the dataset, once; trains a tokenizer on it where none is named."""
     data = config.data
-    answer_type = builders.ANSWER_TYPES[data.name]
     name = config.student.tokenizer or config.student.pretrained
     if name:
         tokenizer = tokenizers.load_tokenizer(name)
     else:
-        texts = (
-            text
-            for example in examples['train']
-            for text in (example.input, example.label, *(s.rationale for s in example.samples))
-        )
         tokenizer = tokenizers.train_tokenizer(
-            texts, config.student.vocab_size, required=data.prefixes
+            _tokenizer_texts(dataset.splits['train']),
+            config.student.vocab_size,
+            required=data.prefixes,
         )
+    cache = pathlib.Path(data.cache or workdir / 'data') / 'tokens'
     encoded = {
-        split: batches.encode(
-            examples[split],
+        split: encoding.encode_once(
+            examples,
             tokenizer,
-            prefixes=data.prefixes,
-            answer_type=answer_type,
-            positives='first' if config.method == 'dss' else data.positives,
-            samples=data.samples,
+            Encoding(
+                prefixes=tuple(data.prefixes),
+                answer_type=dataset.answer_type,
+                positives='first' if config.method == 'dss' else data.positives,
+                samples=data.samples,
+                # A student is measured by the gold labels, whoever taught it.
+                labels=data.labels if split == 'train' else 'gold',
+            ),
+            cache=cache,
+            fingerprint=f'{dataset.fingerprint}/{split}',
         )
-        for split in ('train', 'validation', 'test')
+        for split, examples in dataset.splits.items()
     }
     caps = {
         'source': data.max_source_length,
@@ -91,7 +101,14 @@ def build_corpus(config: config_dict.ConfigDict, examples: Splits) -> Corpus:
         'rationale': data.max_rationale_length,
     }
     lengths, truncations = batches.measure_lengths(encoded, caps, data.length_bucket)
-    return Corpus(examples, encoded, tokenizer, lengths, truncations, answer_type)
+    return Corpus(dataset.splits, encoded, tokenizer, lengths, truncations, dataset.answer_type)
+
+
+def _tokenizer_texts(examples: Sequence[Example]) -> Iterator[str]:
+    """What a tokenizer is trained on: of many questions, some that are evenly spread."""
+    for place in range(0, len(examples), math.ceil(len(examples) / _TOKENIZER_QUESTIONS)):
+        example = examples[place]
+        yield from (example.input, example.label, *(s.rationale for s in example.samples))
 
 
 def build_student(config: config_dict.ConfigDict, tokenizer: Any) -> tuple[T5Student, Params]:
@@ -229,6 +246,13 @@ def fixed_generator(
             'the student; name a student of the same size and vocabulary.'
         )
     return params
+
+
+def judged_questions(config: config_dict.ConfigDict) -> int:
+    """How many questions the discriminator's pretraining visits, and those held out from it."""
+    settings = config.discriminator
+    visited = settings.pretrain_steps * settings.batch_size
+    return max(math.ceil(visited / (1 - settings.holdout)), _MEASURED_QUESTIONS)
 
 
 def key_of(config: config_dict.ConfigDict, consumer: str) -> jax.Array:

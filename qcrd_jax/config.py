@@ -29,18 +29,25 @@ def base_config() -> config_dict.ConfigDict:
     config.optimizer = _optimizer()
     config.train = _train()
     config.evaluation = _evaluation()
+    config.teacher = _teacher()
+    config.judge = _judge()
     return config.lock()
 
 
 def _data() -> config_dict.ConfigDict:
     data = config_dict.ConfigDict()
-    data.name = 'svamp'  # svamp | mwp
+    data.name = 'svamp'  # svamp | cqa | anli1 | esnli | mwp | custom (docs/datasets.md)
     data.source = ''  # folder in the DSS layout, or a JSONL of questions; '': the official download
+    data.release = 'dss'  # what to download: dss (with PaLM's answers) | original (without)
     data.teacher_samples = ''  # JSONL of raw teacher answers; '': those that `source` brings
+    data.answer_type = 'text'  # equation | choice | class | text; read of a custom dataset
+    data.classes = ('entailment', 'neutral', 'contradiction')  # of custom answers of type class
     data.cache = ''  # folder of the prepared dataset; '': <workdir>/data
     data.samples = 5  # K, teacher samples used per question (section 4.1)
     data.positives = 'self_consistency'  # self_consistency | gold (section 3.2.1)
+    data.labels = 'gold'  # gold | teacher | self_consistency: an LLM's labels to train on (Table 3)
     data.augment = True  # balance the classes with corrupted negatives when D is pretrained (A.3)
+    data.tagger = 'rules'  # rules | stanza: what finds the words to mask and replace (A.3)
     data.prefixes = ('predict: ', 'explain: ')  # of the two tasks (section 3.1, as DSS writes them)
     data.max_source_length = 1024  # tokens; longer questions are cut, counted and reported
     data.max_label_length = 256  # tokens
@@ -146,13 +153,51 @@ def _evaluation() -> config_dict.ConfigDict:
     evaluation.max_length = 64  # tokens of a predicted label, as DSS generates
     evaluation.examples = 12  # test questions in the report whose rationales are sampled and scored
     evaluation.temperatures = (1.5, 2.0)  # of the student's samples in the score densities (Fig. 6)
+    evaluation.rationales = (0.7,)  # temperatures of the rationales in predictions.jsonl beside the
+    # greedy ones, for the judge (Table 7)
     return evaluation
+
+
+def _teacher() -> config_dict.ConfigDict:
+    teacher = config_dict.ConfigDict()
+    teacher.base_url = ''  # OpenAI-compatible server; '': $OPENAI_BASE_URL, else OpenAI's own
+    teacher.model = ''  # '': $OPENAI_MODEL, else gpt-3.5-turbo (section 4.1)
+    teacher.key_variable = 'OPENAI_API_KEY'  # environment variable that holds the key
+    teacher.prompt = ''  # text file of the few-shot prompt; '': the dataset's own
+    teacher.temperature = 0.7  # of the K samples (section 4.1)
+    teacher.max_tokens = 512  # tokens of one answer
+    teacher.splits = ('train', 'validation', 'test')  # to annotate
+    teacher.limit = 0  # questions per split, the first ones; 0: all
+    teacher.concurrency = 8  # requests in flight
+    teacher.timeout = 60.0  # seconds per request
+    teacher.attempts = 6  # per sample, before it is left to the next run
+    teacher.input_price = 0.0  # USD per million tokens
+    teacher.output_price = 0.0  # USD per million tokens
+    teacher.budget = 0.0  # USD that the workdir may cost in all; 0: no limit
+    teacher.max_tokens_total = 0  # tokens, in and out, that it may take in all; 0: no limit
+    return teacher
+
+
+def _judge() -> config_dict.ConfigDict:
+    judge = config_dict.ConfigDict()
+    judge.runs = ('', '')  # workdirs A and B whose rationales are compared (section 5.4)
+    judge.questions = 50  # drawn at random (section 5.4)
+    judge.seed = 0  # of the draw
+    judge.rationales = 'rationale'  # field of predictions.jsonl: rationale | rationale_t0.7, ...
+    judge.prompt = ''  # text file; '': that of Table A4
+    judge.temperature = 0.0  # of the judge's answer
+    judge.max_tokens = 256  # tokens of the judge's answer
+    return judge
 
 
 _CHOICES = {
     'method': ('finetune', 'dss', 'qcrd'),
-    'data.name': ('svamp', 'mwp'),
+    'data.name': ('svamp', 'cqa', 'anli1', 'esnli', 'mwp', 'custom'),
+    'data.release': ('dss', 'original'),
+    'data.answer_type': ('equation', 'choice', 'class', 'text'),
     'data.positives': ('self_consistency', 'gold'),
+    'data.labels': ('gold', 'teacher', 'self_consistency'),
+    'data.tagger': ('rules', 'stanza'),
     'student.size': ('tiny', 'small', 'base', 'large', 'xl'),
     'student.version': ('v1.0', 'v1.1'),
     'student.compute_dtype': ('auto', 'float32', 'bfloat16'),
@@ -208,6 +253,20 @@ _RANGES = {
     'evaluation.batch_size': (1, None),
     'evaluation.max_length': (1, None),
     'evaluation.examples': (0, None),
+    'teacher.temperature': (0, 2),
+    'teacher.max_tokens': (1, None),
+    'teacher.limit': (0, None),
+    'teacher.concurrency': (1, 1024),
+    'teacher.timeout': (0.001, None),
+    'teacher.attempts': (1, None),
+    'teacher.input_price': (0, None),
+    'teacher.output_price': (0, None),
+    'teacher.budget': (0, None),
+    'teacher.max_tokens_total': (0, None),
+    'judge.questions': (1, None),
+    'judge.seed': (0, 2**32 - 1),
+    'judge.temperature': (0, 2),
+    'judge.max_tokens': (1, None),
 }
 
 
@@ -232,11 +291,26 @@ def validate(config: config_dict.ConfigDict) -> None:
             '--config.data.prefixes: expected two texts, of the label and of the rationale task, '
             f'got {prefixes!r}.'
         )
-    temperatures = config.evaluation.temperatures
-    if not all(_is_number(value) and value > 0 for value in temperatures):
+    for name in ('temperatures', 'rationales'):
+        values = config.evaluation[name]
+        if not all(_is_number(value) and value > 0 for value in values):
+            raise InputError(
+                f'--config.evaluation.{name}: expected numbers above 0, got {values!r}.'
+            )
+    _expect_texts('data.classes', config.data.classes, at_least=2)
+    _expect_texts('judge.runs', config.judge.runs, at_least=2, at_most=2)
+    splits = config.teacher.splits
+    if not splits or set(splits) - {'train', 'validation', 'test'}:
         raise InputError(
-            f'--config.evaluation.temperatures: expected numbers above 0, got {temperatures!r}.'
+            f'--config.teacher.splits: expected some of train, validation, test, got {splits!r}.'
         )
+
+
+def _expect_texts(name: str, value: Any, at_least: int, at_most: int | None = None) -> None:
+    texts = isinstance(value, tuple | list) and all(isinstance(text, str) for text in value)
+    if not texts or len(value) < at_least or (at_most is not None and len(value) > at_most):
+        number = f'{at_least}' if at_least == at_most else f'at least {at_least}'
+        raise InputError(f'--config.{name}: expected {number} texts, got {value!r}.')
 
 
 def _is_number(value: Any) -> bool:

@@ -1,27 +1,35 @@
 """Writing small files so that no reader ever sees half of one."""
 
+import contextlib
 import json
 import os
 import pathlib
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
 from qcrd_jax.errors import InputError
 
 
-def write_bytes(path: os.PathLike | str, data: bytes) -> None:
-    """Writes `data` to `path` whole or not at all (temporary file, fsync, rename)."""
+@contextlib.contextmanager
+def replacing(path: os.PathLike | str) -> Iterator[BinaryIO]:
+    """Opens a file that takes the place of `path` once the block has ended without an error."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
     try:
         with open(temporary, 'wb') as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: os.PathLike | str, data: bytes) -> None:
+    """Writes `data` to `path` whole or not at all (temporary file, fsync, rename)."""
+    with replacing(path) as file:
+        file.write(data)
 
 
 def write_text(path: os.PathLike | str, text: str) -> None:
@@ -34,9 +42,26 @@ def write_json(path: os.PathLike | str, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + '\n')
 
 
+def read_json(path: os.PathLike | str) -> dict[str, Any]:
+    """Reads a JSON object.
+
+    Raises:
+      InputError: if it is missing or damaged.
+    """
+    try:
+        value = json.loads(pathlib.Path(path).read_text(encoding='utf-8'))
+    except (OSError, ValueError) as error:
+        raise InputError(f'{path}: cannot be read as JSON ({error}).') from error
+    if not isinstance(value, dict):
+        raise InputError(f'{path}: expected a JSON object, got {type(value).__name__}.')
+    return value
+
+
 def write_jsonl(path: os.PathLike | str, records: Iterable[dict[str, Any]]) -> None:
     """Writes one JSON object a line, the whole file or nothing."""
-    write_text(path, ''.join(json.dumps(record, ensure_ascii=False) + '\n' for record in records))
+    with replacing(path) as file:
+        for record in records:
+            file.write((json.dumps(record, ensure_ascii=False) + '\n').encode('utf-8'))
 
 
 def read_jsonl(path: os.PathLike | str) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -49,14 +74,25 @@ def read_jsonl(path: os.PathLike | str) -> Iterator[tuple[int, dict[str, Any]]]:
         with open(path, encoding='utf-8') as file:
             for number, line in enumerate(file, start=1):
                 if line.strip():
-                    yield number, _parse_object(path, number, line)
+                    yield number, parse_object(path, number, line)
     except OSError as error:
         raise InputError(f'{path}: cannot be read ({error.strerror}); check the path.') from error
     except UnicodeDecodeError as error:
         raise InputError(f'{path}: not UTF-8 text ({error.reason}); re-encode it.') from error
 
 
-def _parse_object(path: os.PathLike | str, number: int, line: str) -> dict[str, Any]:
+def count_lines(path: os.PathLike | str) -> int:
+    """Returns how many lines of a text file are not blank."""
+    with open(path, 'rb') as file:
+        return sum(1 for line in file if not line.isspace())
+
+
+def parse_object(path: os.PathLike | str, number: int, line: str) -> dict[str, Any]:
+    """Returns the JSON object of one line.
+
+    Raises:
+      InputError: if it is none; it names file and line.
+    """
     where = f'{path}, line {number}'
     try:
         record = json.loads(line)
@@ -71,3 +107,16 @@ def _parse_object(path: os.PathLike | str, number: int, line: str) -> dict[str, 
             'Mend or remove the line.'
         )
     return record
+
+
+def without_surrogates(text: str) -> str:
+    """Joins pairs of surrogates and replaces single ones by U+FFFD, so that UTF-8 can hold it.
+
+    JSON can escape half a character (`"\\ud83d"`), and what a model wrote and a length limit cut
+    sometimes ends in one.
+
+    Examples:
+      >>> without_surrogates('\\ud83d\\ude00') == '\\N{GRINNING FACE}'
+      True
+    """
+    return text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')

@@ -34,20 +34,28 @@ def finish(trainer: Trainer, trained: Trained) -> dict[str, Any]:
 
 
 def write_predictions(trainer: Trainer, trained: Trained) -> Ratio:
-    """Writes `predictions.jsonl`: the greedy label and rationale of every test question."""
+    """Writes `predictions.jsonl`: of every test question the greedy label and the rationales.
+
+    `rationale` is greedy, `rationale_t0.7` sampled at 0.7, and so on.
+    """
     params, corpus = trained.best.params, trained.corpus
     texts, ratio = trainer.predict('test', params)
-    rationales = prediction.generate_texts(
-        trained.student,
-        params,
-        corpus.tokenizer,
-        trainer.evaluation_batches('test'),
-        'explain_ids',
-        max_length=corpus.lengths.rationale,
-    )
+    temperatures = (0.0, *trainer.config.evaluation.rationales)
+    rationales = {
+        f'rationale_t{temperature}' if temperature else 'rationale': prediction.generate_texts(
+            trained.student,
+            params,
+            corpus.tokenizer,
+            trainer.evaluation_batches('test'),
+            'explain_ids',
+            max_length=corpus.lengths.rationale,
+            temperature=temperature,
+            seed=trainer.config.seed,
+        )
+        for temperature in temperatures
+    }
     examples = corpus.examples['test']
-    labels = [example.label for example in examples]
-    verdicts, _ = prediction.answer_accuracy(texts, labels, corpus.answer_type)
+    verdicts, _ = prediction.answer_accuracy(texts, examples, corpus.answer_type)
     files.write_jsonl(
         trainer.workdir / 'predictions.jsonl',
         (
@@ -56,11 +64,11 @@ def write_predictions(trainer: Trainer, trained: Trained) -> Ratio:
                 'input': example.input,
                 'label': example.label,
                 'prediction': text,
-                'rationale': rationale,
+                **{name: written[place] for name, written in rationales.items()},
                 'correct': correct,
             }
-            for example, text, rationale, correct in zip(
-                examples, texts, rationales, verdicts, strict=True
+            for place, (example, text, correct) in enumerate(
+                zip(examples, texts, verdicts, strict=True)
             )
         ),
     )

@@ -13,8 +13,9 @@ import tqdm
 from jaxtyping import Array, Float, Int
 
 from qcrd_jax import step_metrics
-from qcrd_jax.data import augment, batches
-from qcrd_jax.data.batches import Encoded, Lengths
+from qcrd_jax.data import augment, batches, encoding
+from qcrd_jax.data.batches import Lengths
+from qcrd_jax.data.encoding import Encoded
 from qcrd_jax.data.schema import AnswerType, Example
 from qcrd_jax.data.self_consistency import split_samples
 from qcrd_jax.evaluation.metrics import roc_auc
@@ -63,7 +64,9 @@ def judge_data(
     positives: str,
     samples: int,
     corrupt: bool,
+    tagger: augment.Tagger,
     holdout: float,
+    at_most: int,
     seed: int,
 ) -> JudgeData:
     """Balances positives and negatives of every question, and holds some questions out (A.3).
@@ -80,24 +83,37 @@ def judge_data(
       positives: which samples are positives, see `self_consistency.split_samples`.
       samples: K, teacher samples used per question.
       corrupt: False leaves the classes as they are.
+      tagger: finds the words to mask or replace, see `augment.load_tagger`.
       holdout: share of the questions that is held out, at least one question.
+      at_most: questions that are used, drawn at random: those that pretraining never visits need
+        no corrupted negatives.
       seed: of the corruptions and of the choice of questions.
     """
     rng = np.random.default_rng(seed)
+    used = rng.permutation(len(examples))[:at_most]
+    corruption = functools.partial(
+        augment.corrupt, rng=rng, arithmetic=answer_type == 'equation', tagger=tagger
+    )
     negatives = [
-        _balanced_negatives(example, answer_type, positives, samples, corrupt, rng)
-        for example in examples
+        _balanced_negatives(
+            examples[int(place)],
+            answer_type,
+            positives,
+            samples,
+            corruption if corrupt else None,
+            rng,
+        )
+        for place in used
     ]
-    balanced = batches.with_negatives(encoded, tokenizer, negatives)
-    order = rng.permutation(len(examples))
-    held = order[: max(1, round(holdout * len(order)))] if holdout else order[:0]
-    learned = [i for i in order[len(held) :] if balanced.positives[i] and balanced.negatives[i]]
-    slots = max(1, *(len(group) for group in balanced.negatives))
+    encoded = encoded.take(used)
+    balanced = encoding.with_negatives(encoded, tokenizer, negatives)
+    held = max(1, round(holdout * len(used))) if holdout else 0
+    both = (balanced.positives.sizes > 0) & (balanced.negatives.sizes > 0)
     return JudgeData(
-        balanced.take(learned),
-        balanced.take(held),
-        encoded.take(held),
-        dataclasses.replace(lengths, negatives=slots),
+        balanced.take(held + np.flatnonzero(both[held:])),
+        balanced.take(range(held)),
+        encoded.take(range(held)),
+        dataclasses.replace(lengths, negatives=int(balanced.negatives.sizes.max(initial=1))),
     )
 
 
@@ -106,16 +122,17 @@ def _balanced_negatives(
     answer_type: AnswerType,
     positives: str,
     samples: int,
-    corrupt: bool,
+    corrupt: Callable[[str], str] | None,
     rng: np.random.Generator,
 ) -> list[str]:
-    split = split_samples(example.samples[:samples], example.label, answer_type, positives)
-    missing = max(len(split.positives) - len(split.negatives), 0) if corrupt else 0
-    corrupted = [
-        augment.corrupt(split.positives[i], rng, arithmetic=answer_type == 'equation')
-        for i in rng.permutation(len(split.positives))[:missing]
-    ]
-    return [*split.negatives, *corrupted]
+    split = split_samples(
+        example.samples[:samples], example.label, answer_type, positives, example.options
+    )
+    if corrupt is None:
+        return list(split.negatives)
+    missing = max(len(split.positives) - len(split.negatives), 0)
+    chosen = rng.permutation(len(split.positives))[:missing]
+    return [*split.negatives, *(corrupt(split.positives[i]) for i in chosen)]
 
 
 def pretrain(

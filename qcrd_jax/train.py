@@ -17,7 +17,7 @@ from qcrd_jax import assembly, pretraining, step_metrics, stepping
 from qcrd_jax import workdir as workdirs
 from qcrd_jax.assembly import Corpus
 from qcrd_jax.checkpoint import Checkpointer
-from qcrd_jax.data import batches
+from qcrd_jax.data import augment, batches
 from qcrd_jax.errors import InputError
 from qcrd_jax.evaluation import prediction
 from qcrd_jax.judging import DiscriminatorState
@@ -64,9 +64,11 @@ class Trainer:
 
     def __init__(self, config: config_dict.ConfigDict, workdir: pathlib.Path):
         self.config, self.workdir = config, workdir
-        self.corpus = assembly.build_corpus(config, assembly.read_examples(config, workdir))
+        dataset = assembly.read_dataset(config, workdir)
+        self.corpus = assembly.build_corpus(config, dataset, workdir)
         for truncation in self.corpus.truncations:
             logging.warning('%s', truncation)
+        self._warn_of_missing_rationales()
         self.student, self._theta_0 = assembly.build_student(config, self.corpus.tokenizer)
         judge = assembly.build_discriminator(
             config, self.corpus.tokenizer, self.student, self._theta_0
@@ -78,6 +80,15 @@ class Trainer:
         )
         self.negatives = assembly.negative_sampling(config, self.corpus.lengths)
         self.lag = assembly.generator_lag(config)
+
+    def _warn_of_missing_rationales(self) -> None:
+        counts = self.corpus.encoded['train'].counts()
+        if self.config.method != 'finetune' and counts['without_positive'] * 2 > counts['examples']:
+            logging.warning(
+                '%d of %d training questions have no positive rationale and train on their label '
+                'alone; look at the data by --mode=prepare.',
+                counts['without_positive'], counts['examples'],
+            )  # fmt: skip
 
     def train(self) -> Trained:
         """Pretrains the discriminator, trains the student, selects on validation."""
@@ -171,7 +182,9 @@ class Trainer:
             positives=config.data.positives,
             samples=config.data.samples,
             corrupt=config.data.augment,
+            tagger=augment.load_tagger(config.data.tagger),
             holdout=config.discriminator.holdout,
+            at_most=assembly.judged_questions(config),
             seed=config.seed,
         )
         judge = pretraining.pretrain(
@@ -294,8 +307,8 @@ class Trainer:
             'predict_ids',
             max_length=self.config.evaluation.max_length,
         )
-        labels = [example.label for example in self.corpus.examples[split]]
-        _, ratio = prediction.answer_accuracy(texts, labels, self.corpus.answer_type)
+        examples = self.corpus.examples[split]
+        _, ratio = prediction.answer_accuracy(texts, examples, self.corpus.answer_type)
         return texts, ratio
 
     def evaluation_batches(self, split: str) -> prediction.Batches:

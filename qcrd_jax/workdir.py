@@ -12,6 +12,8 @@ from ml_collections import config_dict
 from qcrd_jax import files
 from qcrd_jax.errors import InputError
 
+_APART = ('teacher', 'judge')  # groups that no training reads
+
 
 @contextlib.contextmanager
 def locked(workdir: pathlib.Path) -> Iterator[None]:
@@ -56,7 +58,11 @@ def claim(workdir: pathlib.Path, config: config_dict.ConfigDict) -> None:
     if not started(workdir):
         files.write_json(path, to_json(config))
         return
-    wanted, found = _flatten(to_json(config)), _flatten(read_json(path))
+    wanted, found = _flatten(to_json(config)), _flatten(files.read_json(path))
+    wanted, found = (
+        {name: value for name, value in flat.items() if name.partition('.')[0] not in _APART}
+        for flat in (wanted, found)
+    )
     differing = [
         f'{name} (there {found.get(name)!r}, here {wanted.get(name)!r})'
         for name in sorted(wanted.keys() | found.keys())
@@ -67,21 +73,6 @@ def claim(workdir: pathlib.Path, config: config_dict.ConfigDict) -> None:
             f'--workdir: {workdir} holds a run of another configuration: {", ".join(differing)}. '
             'Use its configuration to go on with it, or another --workdir.'
         )
-
-
-def read_json(path: pathlib.Path) -> dict[str, Any]:
-    """Reads a JSON object.
-
-    Raises:
-      InputError: if it is missing or damaged.
-    """
-    try:
-        value = json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError) as error:
-        raise InputError(f'{path}: cannot be read as JSON ({error}).') from error
-    if not isinstance(value, dict):
-        raise InputError(f'{path}: expected a JSON object, got {type(value).__name__}.')
-    return value
 
 
 def to_json(config: config_dict.ConfigDict) -> dict[str, Any]:

@@ -1,16 +1,21 @@
 """Batches hold what the examples hold: nothing lost, nothing cut unseen, every example in turn."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from tokenizers import processors
 
 from qcrd_jax.data import batches, mwp
-from qcrd_jax.data.batches import Encoded, Lengths
+from qcrd_jax.data.batches import Lengths
+from qcrd_jax.data.encoding import Encoded, Encoding, encode, with_negatives
+from qcrd_jax.data.ragged import Groups, Ragged
 from qcrd_jax.data.schema import Example, TeacherSample
 from qcrd_jax.data.tokenizer import train_tokenizer
 from qcrd_jax.errors import InputError
 
 PREFIXES = ('predict: ', 'explain: ')
+ENCODING = Encoding(PREFIXES, 'equation')
 
 
 def sample(rationale, answer):
@@ -32,13 +37,13 @@ def tokenizer():
 
 @pytest.fixture(scope='module')
 def encoded(tokenizer):
-    return batches.encode(EXAMPLES, tokenizer, prefixes=PREFIXES, answer_type='equation')
+    return encode(EXAMPLES, tokenizer, ENCODING)
 
 
 def numbered(number):
     """A split whose example i has the question tokens [10 + i, EOS]."""
-    ids = tuple(np.array([10 + i, 1], np.int32) for i in range(number))
-    none = ((),) * number
+    ids = Ragged.of([np.array([10 + i, 1], np.int32) for i in range(number)])
+    none = Groups.of([[]] * number)
     return Encoded(ids, ids, ids, ids, none, none, pad_id=0, eos_id=1)
 
 
@@ -73,9 +78,7 @@ def test_collated_rows_decode_to_the_examples(encoded, tokenizer):
 
 
 def test_the_first_k_samples_are_used(tokenizer):
-    encoded = batches.encode(
-        EXAMPLES, tokenizer, prefixes=PREFIXES, answer_type='equation', samples=1
-    )
+    encoded = encode(EXAMPLES, tokenizer, dataclasses.replace(ENCODING, samples=1))
     assert [len(group) for group in encoded.positives] == [1, 0, 1]
     assert [len(group) for group in encoded.negatives] == [0, 0, 0]
 
@@ -87,6 +90,7 @@ def test_counts(encoded):
         'negatives': 1,
         'without_positive': 1,
         'without_negative': 2,
+        'without_label': 0,
     }
 
 
@@ -94,7 +98,7 @@ def test_eos_is_appended_where_the_tokenizer_does_not(encoded):
     tokenizer = train_tokenizer([e.input for e in EXAMPLES], required=PREFIXES)
     tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(single='$A')
     assert tokenizer('2')['input_ids'][-1] != tokenizer.eos_token_id
-    bare = batches.encode(EXAMPLES, tokenizer, prefixes=PREFIXES, answer_type='equation')
+    bare = encode(EXAMPLES, tokenizer, ENCODING)
     for ids in (*bare.predict, *bare.explain, *bare.label, *bare.positives[2]):
         assert list(ids).count(1) == 1
         assert ids[-1] == 1
@@ -103,7 +107,7 @@ def test_eos_is_appended_where_the_tokenizer_does_not(encoded):
 def test_lengths_hold_everything_and_are_rounded_up(encoded):
     caps = {'source': 100, 'label': 100, 'rationale': 100}
     lengths, cut = batches.measure_lengths({'train': encoded}, caps, bucket=8)
-    longest = max(len(ids) for ids in encoded.predict + encoded.explain)
+    longest = max(len(ids) for ids in [*encoded.predict, *encoded.explain])
     assert lengths.source == -(-longest // 8) * 8
     assert (lengths.label, lengths.rationale) == (8, 8)  # 6 and 6 tokens
     assert (lengths.positives, lengths.negatives) == (3, 1)
@@ -113,9 +117,9 @@ def test_lengths_hold_everything_and_are_rounded_up(encoded):
 
 
 def test_lengths_serve_all_splits():
-    long = Encoded(
-        *((np.array([5] * 9 + [1], np.int32),) for _ in range(4)), ((),), ((),), pad_id=0, eos_id=1
-    )
+    sequence = Ragged.of([np.array([5] * 9 + [1], np.int32)])
+    none = Groups.of([[]])
+    long = Encoded(sequence, sequence, sequence, sequence, none, none, pad_id=0, eos_id=1)
     caps = {'source': 100, 'label': 100, 'rationale': 100}
     lengths, _ = batches.measure_lengths({'train': numbered(2), 'test': long}, caps, bucket=4)
     assert (lengths.source, lengths.label, lengths.rationale) == (12, 12, 4)
@@ -180,7 +184,7 @@ def test_take_and_with_negatives(encoded, tokenizer):
     assert len(taken) == 2
     np.testing.assert_array_equal(taken.label[1], encoded.label[0])
     assert [len(group) for group in taken.positives] == [3, 1]
-    changed = batches.with_negatives(encoded, tokenizer, [['a'], [], ['b', 'c']])
+    changed = with_negatives(encoded, tokenizer, [['a'], [], ['b', 'c']])
     assert [len(group) for group in changed.negatives] == [1, 0, 2]
     np.testing.assert_array_equal(changed.negatives[2][1], encoded.positives[2][2])
     assert changed.positives is encoded.positives
@@ -192,9 +196,9 @@ def test_fingerprint_changes_with_all_that_matters(encoded, tokenizer):
     def fingerprint(encoded=encoded, lengths=lengths, batch_size=4, seed=0):
         return batches.fingerprint(encoded, lengths, batch_size=batch_size, seed=seed)
 
-    same = batches.encode(EXAMPLES, tokenizer, prefixes=PREFIXES, answer_type='equation')
+    same = encode(EXAMPLES, tokenizer, ENCODING)
     assert fingerprint(same) == fingerprint()
-    moved = batches.with_negatives(encoded, tokenizer, [[], ['1 - 2'], []])
+    moved = with_negatives(encoded, tokenizer, [[], ['1 - 2'], []])
     others = [
         fingerprint(seed=1),
         fingerprint(batch_size=8),
@@ -210,7 +214,7 @@ def test_a_word_problem_survives_the_whole_way():
     examples = mwp.generate(mwp.Settings(train=100, validation=1, test=1))['train']
     corpus = [t for e in examples for t in (e.input, e.label, *(s.rationale for s in e.samples))]
     tokenizer = train_tokenizer(corpus, required=PREFIXES)
-    encoded = batches.encode(examples, tokenizer, prefixes=PREFIXES, answer_type='equation')
+    encoded = encode(examples, tokenizer, ENCODING)
     caps = {'source': 64, 'label': 64, 'rationale': 64}
     lengths, cut = batches.measure_lengths({'train': encoded}, caps)
     assert not cut

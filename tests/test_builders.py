@@ -7,8 +7,8 @@ import pytest
 import test_dss
 
 from qcrd_jax.config import base_config
-from qcrd_jax.data import builders, mwp, raw_samples
-from qcrd_jax.data.summary import count_by_teacher, prepare_table
+from qcrd_jax.data import builders, mwp
+from qcrd_jax.data.summary import SplitCounts, prepare_tables
 from qcrd_jax.errors import InputError
 
 
@@ -17,6 +17,12 @@ def data_config(**fields):
     config.mwp.update({'train': 40, 'validation': 5, 'test': 10})
     config.update(fields)
     return config
+
+
+def load(config, cache):
+    """The examples by split."""
+    dataset = builders.load(config, cache)
+    return {split: tuple(examples) for split, examples in dataset.splits.items()}
 
 
 def write_jsonl(path, number=30):
@@ -40,21 +46,21 @@ def write_jsonl(path, number=30):
 
 
 def test_mwp_comes_back_as_it_was_generated(tmp_path):
-    splits = builders.load(data_config(name='mwp'), tmp_path)
+    splits = load(data_config(name='mwp'), tmp_path)
     generated = mwp.generate(mwp.Settings(train=40, validation=5, test=10))
     assert splits == {split: tuple(examples) for split, examples in generated.items()}
     assert 'tensorflow' not in sys.modules
 
 
 def test_a_changed_parameter_is_another_dataset_and_an_unchanged_one_is_read_again(tmp_path):
-    builders.load(data_config(name='mwp'), tmp_path)
+    load(data_config(name='mwp'), tmp_path)
     (first,) = (tmp_path / 'mwp').glob('[!.]*')
     written = {path: path.stat().st_mtime_ns for path in first.rglob('*')}
-    builders.load(data_config(name='mwp'), tmp_path)
+    load(data_config(name='mwp'), tmp_path)
     assert {path: path.stat().st_mtime_ns for path in first.rglob('*')} == written
     config = data_config(name='mwp')
     config.mwp.teacher_temperature = 0.0
-    hot, cold = builders.load(data_config(name='mwp'), tmp_path), builders.load(config, tmp_path)
+    hot, cold = load(data_config(name='mwp'), tmp_path), load(config, tmp_path)
     assert hot['train'] != cold['train']
     assert len(list((tmp_path / 'mwp').glob('[!.]*'))) == 2
 
@@ -62,7 +68,7 @@ def test_a_changed_parameter_is_another_dataset_and_an_unchanged_one_is_read_aga
 def test_svamp_from_the_dss_layout(tmp_path):
     source = test_dss.write_dataset(tmp_path / 'dss' / 'svamp')
     config = data_config(name='svamp', source=str(source.parent))
-    splits = builders.load(config, tmp_path)
+    splits = load(config, tmp_path)
     assert {split: len(examples) for split, examples in splits.items()} == {
         'train': 27,
         'validation': 3,
@@ -71,26 +77,27 @@ def test_svamp_from_the_dss_layout(tmp_path):
     assert splits['train'][0].samples[0].source == 'palm-540b'
     # A changed source is a new dataset.
     (source / 'svamp_test.json').write_text('{"input": "new", "label": "( 1 )"}\n')
-    assert [e.input for e in builders.load(config, tmp_path)['test']] == ['new']
+    assert [e.input for e in load(config, tmp_path)['test']] == ['new']
 
 
 def test_svamp_joined_with_raw_samples(tmp_path):
     source = test_dss.write_dataset(tmp_path / 'dss' / 'svamp')
     samples = write_jsonl(tmp_path / 'samples.jsonl', number=20)
     config = data_config(name='svamp', source=str(source), teacher_samples=str(samples))
-    splits = builders.load(config, tmp_path)
+    splits = load(config, tmp_path)
     by_id = {e.id: e for split in splits.values() for e in split}
     assert len(by_id) == 34  # questions and splits are those of the source
     example = by_id['svamp-train-0007']
-    # What the source brought is replaced; a text repeated by its teacher counts once.
-    assert [(s.source, s.answer) for s in example.samples] == [('a', '8'), ('b', '8'), ('b', '')]
+    # What the source brought is replaced; a text that is drawn twice votes twice.
+    answers = [(sample.source, sample.answer) for sample in example.samples]
+    assert answers == [('a', '8'), ('a', '8'), ('b', '8'), ('b', '')]
     assert by_id['svamp-train-0025'].samples == ()  # no line has this question
 
 
 def test_svamp_from_raw_samples_alone(tmp_path):
     samples = write_jsonl(tmp_path / 'samples.jsonl')
-    alone = builders.load(data_config(name='svamp', teacher_samples=str(samples)), tmp_path)
-    as_source = builders.load(data_config(name='svamp', source=str(samples)), tmp_path)
+    alone = load(data_config(name='svamp', teacher_samples=str(samples)), tmp_path)
+    as_source = load(data_config(name='svamp', source=str(samples)), tmp_path)
     assert alone == as_source
     assert {split: len(examples) for split, examples in alone.items()} == {
         'train': 24,
@@ -99,19 +106,71 @@ def test_svamp_from_raw_samples_alone(tmp_path):
     }
 
 
+@pytest.mark.parametrize(('name', 'write'), [('cqa', test_dss.write_cqa)])
+def test_other_datasets_from_the_dss_layout(tmp_path, name, write):
+    source = write(tmp_path / 'dss' / name)
+    splits = load(data_config(name=name, source=str(source.parent)), tmp_path)
+    expected = test_dss.read(source, name, builders.ANSWER_TYPES[name])
+    assert splits == {split: tuple(examples) for split, examples in expected.items()}
+    assert len(splits['test'][0].options) == 5
+
+
+def test_custom_questions_and_their_answer_type(tmp_path):
+    path = tmp_path / 'mine.jsonl'
+    records = [{'id': str(i), 'input': f'q{i}', 'label': 'Yes'} for i in range(30)]
+    path.write_text(''.join(json.dumps(record) + '\n' for record in records))
+    config = data_config(
+        name='custom', source=str(path), answer_type='class', classes=('yes', 'no')
+    )
+    dataset = builders.load(config, tmp_path)
+    assert dataset.answer_type == 'class'
+    assert {split: len(examples) for split, examples in dataset.splits.items()} == {
+        'train': 24,
+        'validation': 3,
+        'test': 3,
+    }
+    assert dataset.splits['train'][0].label == 'yes'
+    # Another way of reading the same file is another dataset.
+    config.answer_type = 'text'
+    other = builders.load(config, tmp_path)
+    assert other.fingerprint != dataset.fingerprint
+    assert other.splits['train'][0].label == 'Yes'
+    config.source = ''
+    with pytest.raises(InputError, match=r'data\.source: name the \.jsonl file'):
+        builders.load(config, tmp_path)
+
+
+def test_examples_are_read_as_they_are_asked_for(tmp_path):
+    examples = builders.load(data_config(name='mwp'), tmp_path).splits['train']
+    assert len(examples) == 40
+    assert examples[1:3] == (examples[1], examples[2])
+    assert examples[-1] == examples[39]
+    assert [example.id for example in examples] == [examples[i].id for i in range(40)]
+    with pytest.raises(IndexError):
+        examples[40]
+
+
+def test_a_dataset_of_many_shards_keeps_its_order(tmp_path, monkeypatch):
+    monkeypatch.setattr(builders, '_SHARD', 7)
+    splits = load(data_config(name='mwp'), tmp_path)
+    generated = mwp.generate(mwp.Settings(train=40, validation=5, test=10))
+    assert splits == {split: tuple(examples) for split, examples in generated.items()}
+    assert len(list(tmp_path.rglob('mwp-train.array_record-*-of-00006'))) == 6
+
+
 @pytest.mark.parametrize(
     ('line', 'message'),
     [
         ('{', 'line 31: not valid JSON'),
-        ('{"id": "x"}', "line 31: field 'split': expected a text, got None"),
-        ('{"id": "x", "split": "t", "input": "", "label": ""}', "field 'split': expected one of"),
-        ('{"id": "q1", "split": "test", "input": "", "label": ""}', 'expected an id of its own'),
+        ('{"id": "x"}', "line 31: field 'input': expected a text, got None"),
+        ('{"id": "x", "split": "t", "input": "", "label": "1"}', "field 'split': expected one of"),
+        ('{"id": "q1", "split": "test", "input": "", "label": "1"}', 'expected an id of its own'),
         (
-            '{"id": "x", "split": "test", "input": "", "label": "", "samples": "no"}',
+            '{"id": "x", "split": "test", "input": "", "label": "1", "samples": "no"}',
             "field 'samples': expected a list, got 'no'",
         ),
         (
-            '{"id": "x", "split": "test", "input": "", "label": "", "samples": [{"teacher": "t"}]}',
+            '{"id": "x", "input": "", "label": "1", "samples": [{"teacher": "t"}]}',
             "field 'samples[0].text': expected a text, got None",
         ),
     ],
@@ -121,7 +180,7 @@ def test_a_malformed_line_is_named_and_nothing_is_left_behind(tmp_path, line, me
     with open(samples, 'a') as file:
         file.write(line + '\n')
     with pytest.raises(InputError) as error:
-        builders.load(data_config(name='svamp', source=str(samples)), tmp_path / 'cache')
+        load(data_config(name='svamp', source=str(samples)), tmp_path / 'cache')
     assert message in str(error.value)
     assert str(samples) in str(error.value)
     assert not list((tmp_path / 'cache').rglob('*.array_record*'))
@@ -132,11 +191,11 @@ def test_missing_sources_are_named(tmp_path):
         with pytest.raises(InputError, match=rf'data\.{field}.*nothing\.jsonl is no file'):
             config = data_config(name='svamp', source=str(dss_folder(tmp_path)))
             config[field] = str(tmp_path / 'nothing.jsonl')
-            builders.load(config, tmp_path)
+            load(config, tmp_path)
     with pytest.raises(InputError, match='holds neither'):
-        builders.load(data_config(name='svamp', source=str(tmp_path / 'nothing')), tmp_path)
+        load(data_config(name='svamp', source=str(tmp_path / 'nothing')), tmp_path)
     with pytest.raises(InputError, match=r'data\.name'):
-        builders.load(data_config(name='esnli'), tmp_path)
+        load(data_config(name='snli'), tmp_path)
 
 
 def dss_folder(tmp_path):
@@ -149,18 +208,19 @@ def test_samples_of_other_questions_are_refused(tmp_path):
     path = tmp_path / 'samples.jsonl'
     path.write_text('{"id": "x", "split": "train", "input": "other", "label": "1"}\n')
     with pytest.raises(InputError, match='none of its questions is a question of data'):
-        builders.load(
-            data_config(name='svamp', source=str(source), teacher_samples=str(path)), tmp_path
-        )
+        load(data_config(name='svamp', source=str(source), teacher_samples=str(path)), tmp_path)
 
 
 def test_counts_by_teacher(tmp_path):
-    splits = raw_samples.read(write_jsonl(tmp_path / 'samples.jsonl'), 'equation')
-    counts = count_by_teacher(splits['train'], 'equation')
-    a, b = counts['a'], counts['b']
-    assert (a.answers, a.read, a.right, a.with_rationale) == (27, 27, 27, 27)
-    assert (b.answers, b.read, b.right, b.with_rationale) == (54, 27, 27, 54)
-    assert '| train | 27 | b | 54 | 27 (50.0%) |' in prepare_table(splits, 'equation')
+    config = data_config(name='svamp', source=str(write_jsonl(tmp_path / 'samples.jsonl')))
+    counts = SplitCounts()
+    for example in load(config, tmp_path)['train']:
+        counts.add(example, 'equation', 5)
+    a, b = counts.teachers['a'], counts.teachers['b']
+    assert (a.answers, a.read, a.right, a.with_rationale) == (48, 48, 48, 48)
+    assert (b.answers, b.read, b.right, b.with_rationale) == (48, 24, 24, 48)
+    tables = prepare_tables({'train': counts}, {'train': 3})
+    assert '| train | b       | 48      | 24 (50.0%)  | 24 (50.0%)  | 48 (100.0%)    |' in tables
 
 
 def test_real_svamp_joined(shared_data, tmp_path):
@@ -169,7 +229,7 @@ def test_real_svamp_joined(shared_data, tmp_path):
         source=str(shared_data / 'dss'),
         teacher_samples=str(shared_data / 'teacher' / 'svamp_samples.jsonl'),
     )
-    splits = builders.load(config, tmp_path)
+    splits = load(config, tmp_path)
     assert {split: len(examples) for split, examples in splits.items()} == {
         'train': 720,
         'validation': 80,

@@ -84,6 +84,11 @@ def test_every_range_is_checked_and_named(name):
         ('evaluation.temperatures', (1.5, 0)),
         ('evaluation.temperatures', (float('nan'),)),
         ('evaluation.temperatures', ('hot',)),
+        ('evaluation.rationales', (0.0,)),
+        ('data.classes', ('one',)),
+        ('judge.runs', ('a', 'b', 'c')),
+        ('teacher.splits', ('train', 'dev')),
+        ('teacher.splits', ()),
     ],
 )
 def test_bad_tuples_are_refused(name, value):
@@ -109,6 +114,12 @@ def test_every_number_and_every_name_of_a_kind_is_checked():
         'student.tokenizer',
         'discriminator.pretrained',
         'negatives.fixed',
+        'teacher.base_url',
+        'teacher.model',
+        'teacher.key_variable',
+        'teacher.prompt',
+        'judge.rationales',
+        'judge.prompt',
     }
 
 

@@ -45,6 +45,12 @@ def test_join_by_hand():
     assert ids.dtype == jnp.int32
 
 
+def test_join_keeps_an_eos_between_premise_and_hypothesis():
+    questions = jnp.array([[11, 1, 12, 1, 0], [11, 1, 12, 0, 0]], jnp.int32)
+    ids, _ = join(questions, jnp.array([[[5, 1]], [[6, 1]]], jnp.int32), pad_id=0, eos_id=1)
+    np.testing.assert_array_equal(ids, [[[11, 1, 12, 5, 1, 0, 0]], [[11, 1, 12, 6, 1, 0, 0]]])
+
+
 def test_join_with_other_ids_and_padding_on_the_left():
     questions = jnp.array([[3, 3, 7, 8, 2]], jnp.int32)
     rationales = jnp.array([[[3, 0, 2], [9, 3, 2]]], jnp.int32)

@@ -1,4 +1,4 @@
-"""Examples as batches of static shape: tokenised once, then read by random access.
+"""Batches of static shape, read by random access.
 
 A batch is a dict of arrays (B questions, S source tokens, L label tokens, M positives, K negatives,
 T rationale tokens; pad id masks tokens, every sequence ends in EOS):
@@ -15,130 +15,16 @@ T rationale tokens; pad id masks tokens, every sequence ends in EOS):
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import grain
 import numpy as np
 
-from qcrd_jax.data.schema import AnswerType, Example, PositivesRule
-from qcrd_jax.data.self_consistency import split_samples
-from qcrd_jax.data.tokenizer import Tokenizer
+from qcrd_jax.data.encoding import RATIONALES, SEQUENCES, Encoded
+from qcrd_jax.data.ragged import Ids, Ragged
 from qcrd_jax.errors import InputError
 
 Batch = dict[str, np.ndarray]
-Ids = np.ndarray  # one sequence of token ids, int32, EOS at its end
-
-_SEQUENCES = ('predict', 'explain', 'question', 'label')
-_RATIONALES = ('positives', 'negatives')
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Encoded:
-    """A split as token ids, uncut and unpadded; entry i of each field belongs to example i."""
-
-    predict: tuple[Ids, ...]
-    explain: tuple[Ids, ...]
-    question: tuple[Ids, ...]
-    label: tuple[Ids, ...]
-    positives: tuple[tuple[Ids, ...], ...]
-    negatives: tuple[tuple[Ids, ...], ...]
-    pad_id: int
-    eos_id: int
-
-    def __len__(self) -> int:
-        return len(self.predict)
-
-    def take(self, indices: Iterable[int]) -> 'Encoded':
-        """Returns the examples at `indices`, in that order (to hold some out, for instance)."""
-        indices = [int(index) for index in indices]
-        fields = {
-            name: tuple(getattr(self, name)[index] for index in indices)
-            for name in (*_SEQUENCES, *_RATIONALES)
-        }
-        return dataclasses.replace(self, **fields)
-
-    def counts(self) -> dict[str, int]:
-        """Returns how many examples, positives and negatives there are, and who lacks which."""
-        return {
-            'examples': len(self),
-            'positives': sum(map(len, self.positives)),
-            'negatives': sum(map(len, self.negatives)),
-            'without_positive': sum(not rationales for rationales in self.positives),
-            'without_negative': sum(not rationales for rationales in self.negatives),
-        }
-
-
-def encode(
-    examples: Sequence[Example],
-    tokenizer: Tokenizer,
-    *,
-    prefixes: Sequence[str],
-    answer_type: AnswerType,
-    positives: PositivesRule = 'self_consistency',
-    samples: int = 5,
-) -> Encoded:
-    """Tokenises a split, and tells its teacher samples apart.
-
-    Args:
-      examples: the split.
-      tokenizer: appends EOS.
-      prefixes: those of the label task and of the rationale task.
-      answer_type: how answers are compared.
-      positives: which samples are positives; see `self_consistency.split_samples`.
-      samples: K, of each question's samples the first K are used.
-
-    Returns:
-      The split as token ids.
-    """
-    predict_prefix, explain_prefix = prefixes
-    split = [
-        split_samples(example.samples[:samples], example.label, answer_type, positives)
-        for example in examples
-    ]
-    ids = _TokenIds(tokenizer)
-    questions = [example.input for example in examples]
-    return Encoded(
-        predict=ids.of(predict_prefix + question for question in questions),
-        explain=ids.of(explain_prefix + question for question in questions),
-        question=ids.of(questions),
-        label=ids.of(example.label for example in examples),
-        positives=ids.grouped([sample.positives for sample in split]),
-        negatives=ids.grouped([sample.negatives for sample in split]),
-        pad_id=tokenizer.pad_token_id,
-        eos_id=tokenizer.eos_token_id,
-    )
-
-
-def with_negatives(
-    encoded: Encoded, tokenizer: Tokenizer, negatives: Sequence[Sequence[str]]
-) -> Encoded:
-    """Returns the split with other negatives: those given as text, a group for each example."""
-    return dataclasses.replace(encoded, negatives=_TokenIds(tokenizer).grouped(negatives))
-
-
-class _TokenIds:
-    """Tokenises many texts at once: a call for each would take many times longer."""
-
-    def __init__(self, tokenizer: Tokenizer):
-        self._tokenizer = tokenizer
-
-    def of(self, texts: Iterable[str]) -> tuple[Ids, ...]:
-        texts = list(texts)
-        if not texts:
-            return ()
-        distinct = list(dict.fromkeys(texts))  # teachers repeat themselves
-        encodings = self._tokenizer(distinct, return_attention_mask=False)['input_ids']
-        eos = self._tokenizer.eos_token_id
-        # Not every tokenizer appends EOS; a target without it would never learn to end.
-        arrays = [
-            np.array(ids if ids and ids[-1] == eos else [*ids, eos], np.int32) for ids in encodings
-        ]
-        by_text = dict(zip(distinct, arrays, strict=True))
-        return tuple(by_text[text] for text in texts)
-
-    def grouped(self, groups: Sequence[Sequence[str]]) -> tuple[tuple[Ids, ...], ...]:
-        flat: Iterator[Ids] = iter(self.of(text for group in groups for text in group))
-        return tuple(tuple(next(flat) for _ in group) for group in groups)
 
 
 # --- Lengths --------------------------------------------------------------------------------------
@@ -198,29 +84,26 @@ def measure_lengths(
     truncations = []
     for split, encoded in splits.items():
         for field, kind, sequences in _fields(encoded):
-            sizes = np.array([len(ids) for ids in sequences] or [0])
-            longest[kind] = max(longest[kind], int(sizes.max()))
+            sizes = sequences.sizes
+            most = int(sizes.max(initial=0))
+            longest[kind] = max(longest[kind], most)
             cut = int((sizes > caps[kind]).sum())
             if cut:
-                truncations.append(
-                    Truncation(split, field, cut, len(sizes), int(sizes.max()), caps[kind])
-                )
+                truncations.append(Truncation(split, field, cut, len(sizes), most, caps[kind]))
     tokens = {kind: min(-(-size // bucket) * bucket, caps[kind]) for kind, size in longest.items()}
     slots = {
-        kind: max(
-            [1, *(len(group) for encoded in splits.values() for group in getattr(encoded, kind))]
-        )
-        for kind in _RATIONALES
+        kind: max(int(getattr(encoded, kind).sizes.max(initial=1)) for encoded in splits.values())
+        for kind in RATIONALES
     }
     return Lengths(**tokens, **slots), truncations
 
 
-def _fields(encoded: Encoded) -> Iterator[tuple[str, str, list[Ids]]]:
+def _fields(encoded: Encoded) -> Iterator[tuple[str, str, Ragged]]:
     """Yields (field, the length that it shares, its sequences)."""
-    for field in _SEQUENCES:
-        yield field, 'label' if field == 'label' else 'source', list(getattr(encoded, field))
-    for field in _RATIONALES:
-        yield field, 'rationale', [ids for group in getattr(encoded, field) for ids in group]
+    for field in SEQUENCES:
+        yield field, 'label' if field == 'label' else 'source', getattr(encoded, field)
+    for field in RATIONALES:
+        yield field, 'rationale', getattr(encoded, field).flat()
 
 
 # --- Batches --------------------------------------------------------------------------------------
@@ -237,7 +120,7 @@ def collate(encoded: Encoded, lengths: Lengths, indices: Sequence[int] | np.ndar
         f'{field}_ids': _pad(
             [getattr(encoded, field)[i] for i in indices], sizes.get(field, lengths.source), encoded
         )
-        for field in _SEQUENCES
+        for field in SEQUENCES
     }
     for field, name, slots in (
         ('positives', 'positive', lengths.positives),
@@ -317,8 +200,9 @@ def fingerprint(encoded: Encoded, lengths: Lengths, *, batch_size: int, seed: in
     )
     for field, _, sequences in _fields(encoded):
         digest.update(field.encode())
-        digest.update(np.array([len(ids) for ids in sequences], np.int32).tobytes())
-        digest.update(np.concatenate([np.zeros(0, np.int32), *sequences]).tobytes())
-    for field in _RATIONALES:
-        digest.update(np.array([len(g) for g in getattr(encoded, field)], np.int32).tobytes())
+        digest.update(sequences.sizes.tobytes())
+        for ids in sequences:
+            digest.update(ids.tobytes())
+    for field in RATIONALES:
+        digest.update(getattr(encoded, field).sizes.tobytes())
     return digest.hexdigest()

@@ -6,36 +6,78 @@ its TFDS configuration: a changed source is a new dataset. TensorFlow is not imp
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import io
+import itertools
+import math
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import tensorflow_datasets as tfds
 from absl import logging
 
+from qcrd_jax import progress
 from qcrd_jax.data import dss, mwp, official, raw_samples
-from qcrd_jax.data.schema import AnswerType, Example, Splits, TeacherSample
+from qcrd_jax.data.answers import NLI_CLASSES
+from qcrd_jax.data.schema import (
+    AnswerType,
+    Example,
+    ExampleStream,
+    SourceSplits,
+    Splits,
+    TeacherSample,
+)
 from qcrd_jax.errors import InputError
 
-ANSWER_TYPES: dict[str, AnswerType] = {'svamp': 'equation', 'mwp': 'equation'}
+ANSWER_TYPES: dict[str, AnswerType] = {
+    'svamp': 'equation',
+    'cqa': 'choice',
+    'anli1': 'class',
+    'esnli': 'class',
+    'mwp': 'equation',
+}
+"""How the answers of a dataset are compared; `data.answer_type` says so of a 'custom' one."""
 
-_VERSION = tfds.core.Version('1.0.0')  # raise it when parsing or generating changes
+_VERSION = tfds.core.Version('2.0.0')  # raise it when parsing or generating changes
 _SAMPLE_FIELDS = tuple(field.name for field in dataclasses.fields(TeacherSample))
+_SHARD = 10_000  # examples; one shard at a time is in memory while a dataset is written
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """A prepared dataset.
+
+    Attributes:
+      splits: its examples, read from disk as they are asked for.
+      answer_type: how its answers are compared.
+      fingerprint: differs from that of any dataset with other contents.
+    """
+
+    splits: Splits
+    answer_type: AnswerType
+    fingerprint: str
 
 
 @dataclasses.dataclass(eq=False)
-class SvampConfig(tfds.core.BuilderConfig):
-    """Where SVAMP's questions and its teacher's answers come from.
+class QuestionsConfig(tfds.core.BuilderConfig):
+    """Where questions and their teacher's answers come from.
 
     Attributes:
-      source: folder in the layout of Distilling step-by-step, or a `.jsonl` file of questions.
+      source: folder in the layout of Distilling step-by-step, or a `.jsonl` file of questions; '':
+        the official download.
       teacher_samples: `.jsonl` file of raw teacher answers; '': those that `source` brings.
+      release: which download, see `official.fetch`.
+      answer_type: how answers are compared.
+      classes: of answer type 'class'.
     """
 
     source: str = ''
     teacher_samples: str = ''
+    release: str = 'dss'
+    answer_type: AnswerType = 'equation'
+    classes: tuple[str, ...] = NLI_CLASSES
 
 
 @dataclasses.dataclass(eq=False)
@@ -45,7 +87,7 @@ class MwpConfig(tfds.core.BuilderConfig):
     settings: mwp.Settings = dataclasses.field(default_factory=mwp.Settings)
 
 
-class _Questions(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class _Questions(tfds.core.ShardBasedBuilder, skip_registration=True):
     """Questions with a label and the samples of a teacher; subclasses say where from."""
 
     VERSION = _VERSION
@@ -61,34 +103,60 @@ class _Questions(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                     'input': tfds.features.Text(),
                     'label': tfds.features.Text(),
                     'samples': tfds.features.Sequence(sample),
+                    'options': tfds.features.Sequence(tfds.features.Text()),
                 }
             ),
             disable_shuffling=True,  # the order of the source is the order of the dataset
         )
 
-    def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[int, dict]]]:
-        return {split: self._records(examples) for split, examples in self._read().items()}
+    def _shard_iterators_per_split(
+        self, dl_manager: Any
+    ) -> dict[str, list[Callable[[], Iterator[tuple[int, dict]]]]]:
+        return {split: _shards(split, examples) for split, examples in self._read().items()}
 
-    def _read(self) -> dict[str, list[Example]]:
-        raise NotImplementedError
+    def _read(self) -> SourceSplits:
+        config = self.builder_config
+        source = config.source or _fetch(self.name, config.release, self._data_dir_root)
+        return _read_questions(self.name, source, config)
 
-    def _generate_examples(self) -> None:
-        """Required by the base class; `_split_generators` makes its own generators."""
 
-    def _records(self, examples: list[Example]) -> Iterator[tuple[int, dict]]:
-        for key, example in enumerate(examples):
-            yield key, dataclasses.asdict(example)
+def _shards(
+    split: str,
+    examples: Sequence[Example] | ExampleStream,
+) -> list[Callable[[], Iterator[tuple[int, dict]]]]:
+    """Returns what yields the records of each shard; they are called once each, in order."""
+    shown = progress.shown(examples, f'reading {split}', 'questions')
+    records = ((key, dataclasses.asdict(example)) for key, example in enumerate(shown))
+    number = max(1, math.ceil(len(examples) / _SHARD))
+    return [functools.partial(itertools.islice, records, _SHARD)] * number
 
 
 class Svamp(_Questions):
-    """SVAMP with the answers of one or several teachers."""
+    """SVAMP (Patel et al., 2021): arithmetic word problems; answers are equations."""
 
-    BUILDER_CONFIGS = [SvampConfig(name='official', description='As DSS released it.')]  # noqa: RUF012
+    BUILDER_CONFIGS = [QuestionsConfig(name='official')]  # noqa: RUF012
 
-    def _read(self) -> dict[str, list[Example]]:
-        config = self.builder_config
-        source = config.source or str(official.download('svamp', _downloads(self._data_dir_root)))
-        return _read_svamp(source, config.teacher_samples)
+
+class Cqa(_Questions):
+    """CommonsenseQA 1.11 (Talmor et al., 2018): questions with five choices."""
+
+    BUILDER_CONFIGS = [QuestionsConfig(name='official', answer_type='choice')]  # noqa: RUF012
+
+
+class Anli1(_Questions):
+    """Round 1 of Adversarial NLI (Nie et al., 2019)."""
+
+    BUILDER_CONFIGS = [QuestionsConfig(name='official', answer_type='class')]  # noqa: RUF012
+
+
+class Esnli(_Questions):
+    """e-SNLI (Camburu et al., 2018): SNLI as it was explained."""
+
+    BUILDER_CONFIGS = [QuestionsConfig(name='official', answer_type='class')]  # noqa: RUF012
+
+
+class Custom(_Questions):
+    """Questions of one's own, from JSON lines (docs/datasets.md)."""
 
 
 class Mwp(_Questions):
@@ -96,19 +164,22 @@ class Mwp(_Questions):
 
     BUILDER_CONFIGS = [MwpConfig(name='default', description='The default settings.')]  # noqa: RUF012
 
-    def _read(self) -> dict[str, list[Example]]:
+    def _read(self) -> SourceSplits:
         return mwp.generate(self.builder_config.settings)
 
 
-def load(data_config: Any, cache: pathlib.Path | str | None = None) -> Splits:
-    """Returns the splits of the dataset that a run's `config.data` names, preparing it if need be.
+_BUILDERS = {'svamp': Svamp, 'cqa': Cqa, 'anli1': Anli1, 'esnli': Esnli, 'custom': Custom}
+
+
+def load(data_config: Any, cache: pathlib.Path | str | None = None) -> Dataset:
+    """Returns the dataset that a run's `config.data` names, preparing it if need be.
 
     Args:
       data_config: the field `data` of the configuration.
       cache: folder of prepared datasets, where `data_config.cache` names none.
 
     Returns:
-      The examples of 'train', 'validation' and 'test'.
+      The dataset, with the splits 'train', 'validation' and 'test'.
 
     Raises:
       InputError: if a source is missing or malformed, or cannot be downloaded.
@@ -116,15 +187,16 @@ def load(data_config: Any, cache: pathlib.Path | str | None = None) -> Splits:
     folder = data_config.cache or cache
     if not folder:
         raise InputError('data.cache: name a folder for the prepared dataset.')
-    if data_config.name == 'mwp':
+    name = data_config.name
+    if name == 'mwp':
         builder = _mwp_builder(data_config, folder)
-    elif data_config.name == 'svamp':
-        builder = _svamp_builder(data_config, folder)
+    elif name in _BUILDERS:
+        builder = _questions_builder(data_config, folder)
     else:
-        raise InputError(
-            f'data.name: expected one of {", ".join(ANSWER_TYPES)}, got {data_config.name!r}.'
-        )
-    return read(builder)
+        names = ', '.join([*_BUILDERS, 'mwp'])
+        raise InputError(f'data.name: expected one of {names}, got {name!r}.')
+    answer_type = ANSWER_TYPES.get(name, data_config.answer_type)
+    return Dataset(read(builder), answer_type, f'{builder.info.full_name}')
 
 
 def read(builder: tfds.core.DatasetBuilder) -> Splits:
@@ -134,9 +206,25 @@ def read(builder: tfds.core.DatasetBuilder) -> Splits:
         with _quiet_tfds():
             builder.download_and_prepare()
     return {
-        split: tuple(map(_example, builder.as_data_source(split)))
-        for split in ('train', 'validation', 'test')
+        split: Records(builder.as_data_source(split)) for split in ('train', 'validation', 'test')
     }
+
+
+class Records(Sequence[Example]):
+    """The examples of a split, read from disk as they are asked for."""
+
+    def __init__(self, source: Sequence[dict[str, Any]]):
+        self._source = source
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, place: Any) -> Any:
+        if isinstance(place, slice):
+            return tuple(self[i] for i in range(*place.indices(len(self))))
+        if not -len(self) <= place < len(self):
+            raise IndexError(f'example {place} of {len(self)}')
+        return _example(self._source[int(place) % len(self)])
 
 
 @contextlib.contextmanager
@@ -162,6 +250,7 @@ def _example(record: dict[str, Any]) -> Example:
         samples=tuple(
             TeacherSample(*(text.decode() for text in row)) for row in zip(*columns, strict=True)
         ),
+        options=tuple(option.decode() for option in record['options']),
     )
 
 
@@ -174,42 +263,53 @@ def _mwp_builder(data_config: Any, folder: pathlib.Path | str) -> Mwp:
         return Mwp(data_dir=str(folder), config=config, file_format='array_record')
 
 
-def _svamp_builder(data_config: Any, folder: pathlib.Path | str) -> Svamp:
+def _questions_builder(data_config: Any, folder: pathlib.Path | str) -> _Questions:
+    name, samples = data_config.name, data_config.teacher_samples
     # A file of teacher samples holds questions and labels too: alone it is a source.
-    source = data_config.source or data_config.teacher_samples
-    if not source:
-        source = str(official.download('svamp', _downloads(folder)))
-    parts = [path.read_bytes() for path in _source_files(source, data_config.teacher_samples)]
-    config = SvampConfig(
-        name=_digest(*parts),
-        description=f'source {source}, teacher samples {data_config.teacher_samples or "of it"}',
+    source = data_config.source or samples
+    if not source and name == 'custom':
+        raise InputError('data.source: name the .jsonl file of your questions (docs/datasets.md).')
+    source = source or _fetch(name, data_config.release, folder)
+    answer_type = ANSWER_TYPES.get(name, data_config.answer_type)
+    classes = tuple(data_config.classes) if name == 'custom' else NLI_CLASSES
+    config = QuestionsConfig(
+        name=_digest(repr((answer_type, classes)).encode(), *_source_files(name, source, samples)),
+        description=f'source {source}, teacher samples {samples or "of it"}',
         source=source,
-        teacher_samples=data_config.teacher_samples,
+        teacher_samples=samples,
+        answer_type=answer_type,
+        classes=classes,
     )
     with _quiet_tfds():
-        return Svamp(data_dir=str(folder), config=config, file_format='array_record')
+        return _BUILDERS[name](data_dir=str(folder), config=config, file_format='array_record')
 
 
-def _read_svamp(source: str, teacher_samples: str) -> dict[str, list[Example]]:
-    answer_type = ANSWER_TYPES['svamp']
-    if _is_jsonl(source):
-        splits = dss.with_validation(raw_samples.read(source, answer_type))
+def _read_questions(name: str, source: str, config: QuestionsConfig) -> SourceSplits:
+    answer_type, samples = config.answer_type, config.teacher_samples
+    if _is_jsonl(source) or name == 'custom':
+        file = raw_samples.QuestionFile(source, answer_type, config.classes)
+        splits = raw_samples.with_test(file.splits()) if name == 'custom' else file.splits()
     else:
-        splits = dss.read(dss.find_dataset(source, 'svamp'), 'svamp', answer_type)
-    if teacher_samples and teacher_samples != source:
-        samples = raw_samples.read(teacher_samples, answer_type)
-        splits = raw_samples.join(splits, samples, teacher_samples)
+        splits = dss.read(dss.find_dataset(source, name), name, answer_type)
+    splits = dss.with_validation(splits)
+    if samples and samples != source:
+        answers = raw_samples.QuestionFile(samples, answer_type, config.classes)
+        splits = raw_samples.join(splits, answers, answer_type)
     return splits
 
 
-def _source_files(source: str, teacher_samples: str) -> list[pathlib.Path]:
+def _fetch(name: str, release: str, folder: pathlib.Path | str) -> str:
+    return str(official.fetch(name, pathlib.Path(folder) / 'downloads', release))
+
+
+def _source_files(name: str, source: str, teacher_samples: str) -> list[pathlib.Path]:
     """Returns every file that the dataset is made of; each exists."""
     paths = []
     for field, value in (('source', source), ('teacher_samples', teacher_samples)):
         if not value:
             continue
-        if field == 'source' and not _is_jsonl(value):
-            paths += dss.files(dss.find_dataset(value, 'svamp'), 'svamp')
+        if field == 'source' and not _is_jsonl(value) and name != 'custom':
+            paths += dss.files(dss.find_dataset(value, name), name)
         elif pathlib.Path(value).is_file():
             paths.append(pathlib.Path(value))
         else:
@@ -221,13 +321,14 @@ def _is_jsonl(source: str) -> bool:
     return pathlib.Path(source).suffix == '.jsonl'
 
 
-def _downloads(folder: pathlib.Path | str) -> pathlib.Path:
-    return pathlib.Path(folder) / 'downloads'
-
-
-def _digest(*parts: bytes) -> str:
-    """Returns a short digest of the parts, each with its length, so that none runs into another."""
+def _digest(*parts: bytes | pathlib.Path) -> str:
+    """Returns a short digest of texts and files, each apart, so that none runs into another."""
     digest = hashlib.sha256(str(_VERSION).encode())
     for part in parts:
-        digest.update(len(part).to_bytes(8, 'big') + part)
+        if isinstance(part, bytes):
+            inner = hashlib.sha256(part)
+        else:
+            with open(part, 'rb') as file:
+                inner = hashlib.file_digest(file, 'sha256')
+        digest.update(inner.digest())
     return digest.hexdigest()[:16]

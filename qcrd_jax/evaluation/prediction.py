@@ -11,7 +11,7 @@ from jaxtyping import Array, Int, Key
 
 from qcrd_jax import sampling
 from qcrd_jax.data.answers import answers_match
-from qcrd_jax.data.schema import AnswerType
+from qcrd_jax.data.schema import AnswerType, Example
 from qcrd_jax.evaluation.metrics import Ratio, accuracy
 from qcrd_jax.models.protocol import Params, Student
 
@@ -89,11 +89,11 @@ def generate_texts(
 
 
 def answer_accuracy(
-    predictions: Sequence[str], labels: Sequence[str], answer_type: AnswerType
+    predictions: Sequence[str], examples: Sequence[Example], answer_type: AnswerType
 ) -> tuple[list[bool], Ratio]:
-    """Compares by value; returns the verdict on every example and their count."""
+    """Compares with the gold labels by value; returns the verdict on every example, and a count."""
     verdicts = [
-        answers_match(prediction, label, answer_type)
-        for prediction, label in zip(predictions, labels, strict=True)
+        answers_match(prediction, example.label, answer_type, example.options)
+        for prediction, example in zip(predictions, examples, strict=True)
     ]
     return verdicts, accuracy(verdicts)

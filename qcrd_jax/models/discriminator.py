@@ -104,8 +104,9 @@ def join(
 ) -> tuple[Int[Array, 'B R U'], Bool[Array, 'B R U']]:
     """Joins each question with each of its rationales into one contiguous sequence.
 
-    The question loses its EOS and its padding, the rationale keeps its EOS, and all padding goes
-    to the end: in a gap T5's relative positions would see how long the question's padding was.
+    The question loses its last EOS (one between premise and hypothesis stays) and its padding, the
+    rationale keeps its EOS, and all padding goes to the end: in a gap T5's relative positions would
+    see how long the question's padding was.
 
     Args:
       question_ids: questions, padded anywhere.
@@ -121,7 +122,9 @@ def join(
     ([[[7, 8, 5, 1, 0, 0]]], [[[True, True, True, True, False, False]]])
     """
     batch, rows, _ = rationale_ids.shape
-    questions = jnp.where(question_ids == eos_id, pad_id, question_ids)
+    real = question_ids != pad_id
+    last = real & (jnp.cumsum(real[:, ::-1], axis=-1)[:, ::-1] == 1)
+    questions = jnp.where(last & (question_ids == eos_id), pad_id, question_ids)
     questions = jnp.broadcast_to(questions[:, None], (batch, rows, questions.shape[1]))
     ids = jnp.concatenate([questions, rationale_ids], axis=-1)
     order = jnp.argsort(ids == pad_id, axis=-1, stable=True)

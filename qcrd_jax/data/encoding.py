@@ -1,0 +1,254 @@
+"""Examples as token ids: tokenised once, and kept on disk where they are many."""
+
+import dataclasses
+import hashlib
+import os
+import pathlib
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+from absl import logging
+
+from qcrd_jax import files, progress
+from qcrd_jax.data.ragged import Groups, Ids, Ragged
+from qcrd_jax.data.schema import AnswerType, Example, LabelsRule, PositivesRule
+from qcrd_jax.data.self_consistency import split_samples, training_label
+from qcrd_jax.data.tokenizer import Tokenizer
+
+SEQUENCES = ('predict', 'explain', 'question', 'label')
+RATIONALES = ('positives', 'negatives')
+
+_VERSION = 1  # raise it when the same examples are encoded otherwise
+_PART = 2048  # examples that are tokenised at once
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Encoded:
+    """A split as token ids, uncut and unpadded; entry i of each field belongs to example i.
+
+    Every sequence ends in EOS. A label is empty where an LLM was to give it and gave none.
+    """
+
+    predict: Ragged
+    explain: Ragged
+    question: Ragged
+    label: Ragged
+    positives: Groups
+    negatives: Groups
+    pad_id: int
+    eos_id: int
+
+    def __len__(self) -> int:
+        return len(self.predict)
+
+    def take(self, places: Iterable[int]) -> 'Encoded':
+        """Returns the examples at `places`, in that order (to hold some out, for instance)."""
+        places = np.array(list(places), np.int64)
+        fields = {name: getattr(self, name).take(places) for name in (*SEQUENCES, *RATIONALES)}
+        return dataclasses.replace(self, **fields)
+
+    def counts(self) -> dict[str, int]:
+        """Returns how many examples, positives and negatives there are, and who lacks which."""
+        return {
+            'examples': len(self),
+            'positives': int(self.positives.sizes.sum()),
+            'negatives': int(self.negatives.sizes.sum()),
+            'without_positive': int((self.positives.sizes == 0).sum()),
+            'without_negative': int((self.negatives.sizes == 0).sum()),
+            'without_label': int((self.label.sizes == 0).sum()),
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoding:
+    """How examples become token ids.
+
+    Attributes:
+      prefixes: those of the label task and of the rationale task.
+      answer_type: how answers are compared.
+      positives: which samples are positives; see `self_consistency.split_samples`.
+      samples: K, of each question's samples the first K are used.
+      labels: whose labels are learned; see `self_consistency.training_label`.
+    """
+
+    prefixes: tuple[str, str]
+    answer_type: AnswerType
+    positives: PositivesRule = 'self_consistency'
+    samples: int = 5
+    labels: LabelsRule = 'gold'
+
+
+def encode(examples: Sequence[Example], tokenizer: Tokenizer, encoding: Encoding) -> Encoded:
+    """Tokenises examples, and tells their teacher samples apart."""
+    split = [
+        split_samples(
+            example.samples[: encoding.samples],
+            example.label,
+            encoding.answer_type,
+            encoding.positives,
+            example.options,
+        )
+        for example in examples
+    ]
+    predict_prefix, explain_prefix = encoding.prefixes
+    ids = _TokenIds(tokenizer)
+    questions = [example.input for example in examples]
+    labels = [
+        training_label(example, encoding.answer_type, encoding.labels, encoding.samples)
+        for example in examples
+    ]
+    return Encoded(
+        predict=Ragged.of(ids.of(predict_prefix + question for question in questions)),
+        explain=Ragged.of(ids.of(explain_prefix + question for question in questions)),
+        question=Ragged.of(ids.of(questions)),
+        label=Ragged.of(ids.of(labels)),
+        positives=ids.grouped([sample.positives for sample in split]),
+        negatives=ids.grouped([sample.negatives for sample in split]),
+        pad_id=tokenizer.pad_token_id,
+        eos_id=tokenizer.eos_token_id,
+    )
+
+
+def with_negatives(
+    encoded: Encoded, tokenizer: Tokenizer, negatives: Sequence[Sequence[str]]
+) -> Encoded:
+    """Returns the split with other negatives: those given as text, a group for each example."""
+    return dataclasses.replace(encoded, negatives=_TokenIds(tokenizer).grouped(negatives))
+
+
+class _TokenIds:
+    """Tokenises many texts at once: a call for each would take many times longer."""
+
+    def __init__(self, tokenizer: Tokenizer):
+        self._tokenizer = tokenizer
+
+    def of(self, texts: Iterable[str]) -> list[Ids]:
+        texts = list(texts)
+        if not texts:
+            return []
+        distinct = list(dict.fromkeys(texts))  # teachers repeat themselves
+        encodings = self._tokenizer(distinct, return_attention_mask=False)['input_ids']
+        eos = self._tokenizer.eos_token_id
+        # Not every tokenizer appends EOS; a target without it would never learn to end.
+        arrays = [
+            np.array(ids if ids and ids[-1] == eos else [*ids, eos], np.int32) for ids in encodings
+        ]
+        by_text = dict(zip(distinct, arrays, strict=True)) | {'': np.zeros(0, np.int32)}
+        return [by_text[text] for text in texts]
+
+    def grouped(self, groups: Sequence[Sequence[str]]) -> Groups:
+        flat: Iterator[Ids] = iter(self.of(text for group in groups for text in group))
+        return Groups.of([[next(flat) for _ in group] for group in groups])
+
+
+# --- On disk --------------------------------------------------------------------------------------
+
+
+def encode_once(
+    examples: Sequence[Example],
+    tokenizer: Tokenizer,
+    encoding: Encoding,
+    *,
+    cache: pathlib.Path,
+    fingerprint: str,
+) -> Encoded:
+    """Tokenises examples part by part into files, or finds them tokenised already.
+
+    The result reads the files as they are needed: half a million questions take little memory.
+
+    Args:
+      examples: of one split.
+      tokenizer: appends EOS.
+      encoding: how.
+      cache: folder of tokenised splits; each has a folder of its own in it.
+      fingerprint: tells these examples from any others.
+    """
+    folder = cache / _digest(fingerprint, _VERSION, encoding, tokenizer.backend_tokenizer.to_str())
+    encoded = _load(folder, len(examples))
+    if encoded is None:
+        starts = progress.shown(range(0, len(examples), _PART), 'tokenising', 'parts')
+        parts = (encode(examples[start : start + _PART], tokenizer, encoding) for start in starts)
+        ids = {'pad_id': tokenizer.pad_token_id, 'eos_id': tokenizer.eos_token_id}
+        _store(folder, parts, ids)
+        encoded = _load(folder, len(examples))
+    return encoded
+
+
+def _arrays(encoded: Encoded) -> Iterator[tuple[str, np.ndarray]]:
+    """Yields every array that makes up a split, by the name of its file."""
+    for field in SEQUENCES:
+        sequences: Ragged = getattr(encoded, field)
+        yield f'{field}.ids', sequences.ids
+        yield f'{field}.sizes', sequences.sizes
+    for field in RATIONALES:
+        groups: Groups = getattr(encoded, field)
+        yield f'{field}.ids', groups.entries.ids
+        yield f'{field}.sizes', groups.entries.sizes
+        yield f'{field}.groups', groups.sizes
+
+
+def _store(folder: pathlib.Path, parts: Iterable[Encoded], ids: dict[str, int]) -> None:
+    """Writes the parts one after another; the folder appears whole or not at all."""
+    temporary = folder.with_name(f'.{folder.name}.{os.getpid()}.tmp')
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        counts: dict[str, int] = {}
+        for part in parts:
+            for name, array in _arrays(part):
+                with open(temporary / name, 'ab') as file:
+                    file.write(array.tobytes())
+                counts[name] = counts.get(name, 0) + len(array)
+        files.write_json(temporary / 'counts.json', {**ids, 'counts': counts})
+        shutil.rmtree(folder, ignore_errors=True)  # a damaged one, or none
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _load(folder: pathlib.Path, examples: int) -> Encoded | None:
+    """Returns the split that was stored, or None if there is none that is whole."""
+    if not folder.is_dir():
+        return None
+    try:
+        stored = files.read_json(folder / 'counts.json')
+        ids = [stored['pad_id'], stored['eos_id']]
+        counts = {name: int(count) for name, count in stored['counts'].items()}
+        arrays = {name: _map(folder / name, count) for name, count in counts.items()}
+        sequences = [Ragged(*_of(arrays, field, 'ids', 'sizes')) for field in SEQUENCES]
+        groups = [
+            Groups(Ragged(*_of(arrays, field, 'ids', 'sizes')), arrays[f'{field}.groups'])
+            for field in RATIONALES
+        ]
+        encoded = Encoded(*sequences, *groups, *ids)
+        whole = all(
+            len(field) == examples for field in (*sequences, *groups)
+        ) and all(
+            entries.sizes.sum() == len(entries.ids)
+            for entries in (*sequences, *(group.entries for group in groups))
+        )  # fmt: skip
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        whole = False
+    if not whole:
+        logging.warning('%s is damaged; the split is tokenised again.', folder)
+        return None
+    return encoded
+
+
+def _of(arrays: dict[str, np.ndarray], field: str, *names: str) -> list[np.ndarray]:
+    return [arrays[f'{field}.{name}'] for name in names]
+
+
+def _map(path: pathlib.Path, count: int) -> np.ndarray:
+    dtype = np.dtype(np.int32 if path.suffix == '.ids' else np.int64)
+    if path.stat().st_size != count * dtype.itemsize:
+        raise ValueError(f'{path}: expected {count} numbers')
+    return np.memmap(path, dtype, 'r') if count else np.zeros(0, dtype)
+
+
+def _digest(*parts: object) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(hashlib.sha256(str(part).encode()).digest())
+    return digest.hexdigest()[:16]
