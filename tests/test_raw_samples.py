@@ -51,6 +51,16 @@ def test_answers_of_a_question_are_gathered_from_wherever_they_are(tmp_path):
     assert list(splits) == ['train', 'test']
 
 
+def test_numbered_answers_are_in_the_order_of_their_numbers(tmp_path):
+    texts = [answer('a', f'The answer is {n}.', sample=n) for n in (2, 0, 1)]
+    (example,) = read(write(tmp_path / 'a.jsonl', texts))['train']
+    assert [sample.answer for sample in example.samples] == ['0', '1', '2']
+    # Those of two teachers may have the same numbers.
+    texts += [answer('a', 'The answer is 3.', teacher='u', sample=0)]
+    (example,) = read(write(tmp_path / 'b.jsonl', texts))['train']
+    assert [sample.answer for sample in example.samples] == ['0', '3', '1', '2']
+
+
 def test_blank_lines_and_line_ends_do_not_matter(tmp_path):
     path = tmp_path / 'a.jsonl'
     lines = [json.dumps(question(name, input='größer?')) for name in 'abc']
@@ -118,6 +128,12 @@ def test_classes_are_those_of_the_dataset(tmp_path):
             [answer('a', 'x'), answer('b', 'x'), answer('a', 'x', label='2')],
             'line 3: expected the question of that id as it was, got one that line 1',
         ),
+        (
+            'text',
+            [answer('a', 'x', sample=0), answer('b', 'x', sample=0), answer('a', 'y', sample=0)],
+            "line 3: field 'sample': expected a number of its own, got that of line 1",
+        ),
+        ('text', [answer('a', 'x', sample='0')], "field 'sample': expected a number from 0"),
         ('text', [answer('a', 3)], "line 1: field 'text': expected a text, got 3"),
         ('text', [question('a', samples=[3])], "field 'samples[0]': expected an object, got 3"),
     ],

@@ -1,11 +1,12 @@
 """Raw LLM text, of the kinds that real teachers write, is split into rationale and answer."""
 
+import collections
+import json
+
 import pytest
 
-from qcrd_jax.data import raw_samples
-from qcrd_jax.data.answers import canonical
-from qcrd_jax.data.summary import count_by_teacher
-from qcrd_jax.data.teacher_output import parse_answer
+from qcrd_jax.data.answers import answers_match, canonical
+from qcrd_jax.data.teacher_output import MAX_TEXT, parse_answer
 
 
 @pytest.mark.parametrize(
@@ -69,32 +70,257 @@ def test_a_text_cut_off_by_a_length_limit_has_no_answer():
     assert parse_answer(text + '.', 'equation')[1] == 'she needs to add 7'
 
 
-def test_choices_are_read_with_their_letter():
+_PLACES = ('bank', 'train station', 'math problem', 'park', 'bridge')
+
+
+@pytest.mark.parametrize(
+    ('text', 'rationale', 'answer'),
+    [
+        # PaLM, as Distilling step-by-step released it: `the answer must be` begins the reasoning.
+        (
+            'The answer must be a place. Of the above choices, only trains stop there. So the '
+            'answer is (b) train station.\n\nQ: Next?\nAnswer Choices:\n(a) x\nA: It is (a)',
+            'The answer must be a place. Of the above choices, only trains stop there.',
+            '(b) train station',
+        ),
+        (
+            'The answer should be a place. Of the above choices, the closest answer is (d) park. '
+            'So the answer is (d) park.',
+            'The answer should be a place. Of the above choices, the closest answer is (d) park.',
+            '(d) park',
+        ),
+        (
+            'Only these two. So the answer is either (a) bank or (d) park.\n\nQ: x',
+            'Only these two.',
+            '',
+        ),
+        ('Cut off. So the answer is (b', 'Cut off.', '(b'),
+        ('Cut off. So the', 'Cut off. So the', ''),
+        # Llama: a next question on the same line, the answer twice, the options again.
+        (
+            'Trains stop. So the answer is (b) train station. Q: If',
+            'Trains stop.',
+            '(b) train station',
+        ),
+        (' Rationale: Trains stop, hence the answer is Answer: (b)', 'Trains stop', '(b)'),
+        (
+            '(b) train station\n\nTrains stop there. Hence the answer is train station.',
+            'Trains stop there.',
+            'train station',
+        ),
+        (
+            '(a) bank\n\nTrains stop there. Hence the answer is train station.',
+            '(a) bank\n\nTrains stop there.',
+            'train station',
+        ),
+        (
+            'Answer Choices:\n(a) bank\n(b) train station\nA: Trains stop there. The answer is (b)',
+            'Answer Choices:\n(a) bank\n(b) train station\nA: Trains stop there.',
+            '(b)',
+        ),
+        # Chat models: Markdown, LaTeX, headings, numbered steps.
+        ('Trains stop there.\n\n**Answer:** (b)', 'Trains stop there.', '(b)'),
+        (
+            'Trains stop there.\n\n**Answer: (b) train station**',
+            'Trains stop there.',
+            '(b) train station',
+        ),
+        ('Trains stop there.\n\n### Final Answer\n\n**(b)**', 'Trains stop there.', '(b)'),
+        ('Trains stop. The final answer is $\\boxed{\\text{(b)}}$.', 'Trains stop.', '(b)'),
+        (
+            '1. **Bank**: no trains.\n2. **Park**: no rails.\n\nThe correct option is **(b)**.',
+            '1. **Bank**: no trains.\n2. **Park**: no rails.',
+            '(b)',
+        ),
+        (
+            'The correct answer is:\n\nB. Train station\n\nExplanation: Trains stop there.',
+            'Trains stop there.',
+            'B. Train station',
+        ),
+        # No statement: the first line alone, or a conclusion.
+        ('(b) train station\n\nTrains stop there.', 'Trains stop there.', '(b) train station'),
+        ('Train station', '', 'Train station'),
+        (
+            '(a) bank\n\nTrains need rails. So it is the train station.',
+            '(a) bank\n\nTrains need rails. So it is the train station.',
+            '',
+        ),
+        ('B\n\nTrains stop there.', 'Trains stop there.', 'B'),
+        ('A\n\nMoney is kept there.', 'Money is kept there.', 'A'),
+        ('A: Money is kept there. The answer is (a).', 'Money is kept there.', '(a)'),
+        (
+            'Trains need rails. Therefore, it is the train station.',
+            'Trains need rails. Therefore, it is the train station.',
+            'it is the train station',
+        ),
+        ('(a) bank: no.\n(b) train station: yes.', '(a) bank: no.\n(b) train station: yes.', ''),
+        ('Sorry. I cannot say.', 'Sorry. I cannot say.', ''),
+        ('The answer is not (b).', 'The answer is not (b).', ''),
+        (
+            'The answer must be a place like a bank is.',
+            'The answer must be a place like a bank is.',
+            '',
+        ),
+    ],
+)
+def test_choices(text, rationale, answer):
+    assert parse_answer(text, 'choice', _PLACES) == (rationale, answer)
+
+
+def test_choices_without_options_are_read_as_they_stand():
     text = 'Only trains fit. So the answer is (b) train station.\n\nQ: Next?'
     assert parse_answer(text, 'choice') == ('Only trains fit.', '(b) train station')
+
+
+@pytest.mark.parametrize(
+    ('text', 'rationale', 'answer'),
+    [
+        # PaLM on ANLI and on e-SNLI, going on with premises of its own.
+        (
+            'Oxford Street is not on the continent. So the answer is contradiction.\n\nPremise: '
+            'The season.\nHypothesis: The season.\nAnswer: The same. So the answer is entailment.',
+            'Oxford Street is not on the continent.',
+            'contradiction',
+        ),
+        (
+            'The woman is not necessarily young.\nAnswer: neutral\n\nPremise: A woman.\n'
+            'Hypothesis: A woman.\nReasonings: The same.\nAnswer: entailment\n\nPre',
+            'The woman is not necessarily young.',
+            'neutral',
+        ),
+        # Llama: the next question on the same line, in lower case; letters for the classes.
+        (
+            'it presently has four routes, So the answer is neutral premise: The system., '
+            'hypothesis: It has four. A: the same. So the answer is entailment',
+            'it presently has four routes',
+            'neutral',
+        ),
+        (
+            ' Rationale: The first store was in London, hence the answer is (b)',
+            'The first store was in London',
+            '(b)',
+        ),
+        (
+            ' contradiction\n\nRationale: He died. Hence the answer is contradiction.',
+            'He died.',
+            'contradiction',
+        ),
+        ('(b) neutral', '', '(b) neutral'),
+        # The question repeated in front, or after a colon, is no next turn.
+        (
+            '**Premise:** A man sleeps.\n**Hypothesis:** He is awake.\n\nBoth cannot be.\n\n'
+            '**Answer:** contradiction\n\n**Premise:** A dog.\n\n**Answer:** neutral',
+            '**Premise:** A man sleeps.\n**Hypothesis:** He is awake.\n\nBoth cannot be.',
+            'contradiction',
+        ),
+        (
+            'Compare the two:\n\nPremise: A man sleeps.\nHypothesis: He is awake.\nAnswer: no',
+            'Compare the two:\n\nPremise: A man sleeps.\nHypothesis: He is awake.',
+            'no',
+        ),
+        # An invented turn, where this one was never answered.
+        ('He sleeps.\n\nPremise: A dog.\nHypothesis: A cat.\nAnswer: neutral', 'He sleeps.', ''),
+        ('\n\nPremise: A dog.\nHypothesis: A cat.\nAnswer: neutral', '', ''),
+        ('He sleeps. The answer is neutral or contradiction.', 'He sleeps.', ''),
+        ('Nothing is said of it.\n\n**Label:** neutral', 'Nothing is said of it.', 'neutral'),
+    ],
+)
+def test_classes(text, rationale, answer):
+    assert parse_answer(text, 'class') == (rationale, answer)
+
+
+@pytest.mark.parametrize(
+    ('text', 'rationale', 'answer'),
+    [
+        ('Add 4 and 3. 4 + 3 = 7 nuts. The answer is 7.', 'Add 4 and 3. 4 + 3 = 7 nuts.', '7'),
+        (
+            '1. 2 + 3 = 5.\n2. 5 * 2 = 10.\n\nThe answer is: **10**',
+            '1. 2 + 3 = 5.\n2. 5 * 2 = 10.',
+            '10',
+        ),
+        (
+            'That is \\( 84 \\div 2 \\).\n\n\\[\n\\boxed{42}\n\\]',
+            'That is \\( 84 \\div 2 \\).',
+            '42',
+        ),
+        ('Halve it. Answer: $\\boxed{\\frac{84}{2}}$.', 'Halve it.', '\\frac{84}{2}'),
+        ('Halve it.\n#### 42', 'Halve it.\n#### 42', '42'),
+        ('Halve all of it.\n\n## Question 2\nThe answer is 5.', 'Halve all of it.', ''),
+    ],
+)
+def test_equations_of_chat_models(text, rationale, answer):
+    assert parse_answer(text, 'equation') == (rationale, answer)
+
+
+def test_free_text():
+    assert parse_answer('It is in France. The answer is **Paris**.', 'text') == (
+        'It is in France.',
+        'Paris',
+    )
+    assert parse_answer('The answer is $x + y$.', 'text') == ('', 'x + y')
+    assert parse_answer('Paris', 'text') == ('', 'Paris')
+    long = 'It is a large and old town on the Seine.'
+    assert parse_answer(long, 'text') == (long, '')
+
+
+def test_classes_of_other_datasets():
+    text = 'They won. The answer is sports.'
+    assert parse_answer(text, 'class', ['sports', 'world']) == ('They won.', 'sports')
+    assert parse_answer(text, 'class') == ('They won.', '')
 
 
 def test_hostile_text_is_data():
     hostile = 'The answer is __import__("os").system("touch pwned").'
     assert parse_answer(hostile, 'equation') == ('', '')
-    assert parse_answer('answer is ' * 100_000, 'equation')[1] == ''
+    text = 'x' * (MAX_TEXT - 20) + ' The answer is 42.'
+    assert parse_answer(text, 'equation')[1] == '42'
+    assert parse_answer(text.rjust(MAX_TEXT + 1), 'equation') == ('', '')
+
+
+def test_what_is_read_can_be_written():
+    rationale, answer = parse_answer('Half \ud800 of it. The answer is \udfff42.', 'equation')
+    assert (rationale, answer) == ('Half ? of it.', '?42')
 
 
 def test_real_answers_of_every_teacher(shared_data):
-    splits = raw_samples.read(shared_data / 'teacher' / 'svamp_samples.jsonl', 'equation')
-    counts = count_by_teacher([e for split in splits.values() for e in split], 'equation')
-    read = {teacher: (count.read, count.answers) for teacher, count in counts.items()}
-    right = {teacher: count.right for teacher, count in counts.items()}
+    read, right, answers = (collections.Counter() for _ in range(3))
+    for line in (shared_data / 'teacher' / 'svamp_samples.jsonl').read_text().splitlines():
+        question = json.loads(line)
+        for sample in question['samples']:
+            answer = parse_answer(sample['text'], 'equation')[1]
+            answers[sample['teacher']] += 1
+            read[sample['teacher']] += bool(answer)
+            right[sample['teacher']] += answers_match(answer, question['label'], 'equation')
     # Pinned: docs/teacher-answers.md quotes them. What is unread was looked at, see there.
-    assert read == {
-        'palm-540b': (965, 1000),
-        'llama-3-8b/retrieved-shots': (978, 1000),
-        'llama-3-8b/random-shots-a': (774, 800),
-        'llama-3-8b/random-shots-b': (772, 800),
-    }
-    assert right == {
-        'palm-540b': 751,
-        'llama-3-8b/retrieved-shots': 724,
-        'llama-3-8b/random-shots-a': 573,
-        'llama-3-8b/random-shots-b': 560,
-    }
+    teachers = ['palm-540b'] + [
+        f'llama-3-8b/{shots}' for shots in ('retrieved-shots', 'random-shots-a', 'random-shots-b')
+    ]
+    assert [answers[teacher] for teacher in teachers] == [1000, 1000, 800, 800]
+    assert [read[teacher] for teacher in teachers] == [965, 978, 774, 772]
+    assert [right[teacher] for teacher in teachers] == [751, 724, 573, 560]
+
+
+@pytest.mark.parametrize(
+    ('split', 'parts', 'answers', 'read', 'right'),
+    [('train', 10, 9741, 9453, 7344), ('test', 2, 1221, 1196, 959)],
+)
+def test_real_answers_to_choices(shared_data, split, parts, answers, read, right):
+    folder = shared_data / 'dss' / 'cqa'
+    lines = (folder / f'cqa_{split}.json').read_text().splitlines()
+    texts = [
+        text
+        for part in range(parts)
+        for text in json.loads((folder / 'llm' / f'{split}_CoT_{part}.json').read_text())
+    ]
+    assert len(lines) == len(texts) == answers
+    parsed = []
+    for line, text in zip(lines, texts, strict=True):
+        question = json.loads(line)
+        options = question['choices']
+        rationale, answer = parse_answer(text, 'choice', options)
+        parsed.append((answer, answers_match(answer, question['answer'], 'choice', options)))
+        # The same rationale as Distilling step-by-step trains on.
+        assert rationale == text.split('Q:')[0].split('So the answer is')[0].rstrip()
+    # Pinned: docs/teacher-answers.md quotes them.
+    assert sum(bool(answer) for answer, _ in parsed) == read
+    assert sum(matches for _, matches in parsed) == right

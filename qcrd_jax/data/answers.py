@@ -1,32 +1,40 @@
 """Comparing answers by what they mean, not by how they are spelled.
 
-Everything here reads text that a model wrote. It is treated as data: equations go through a small
-parser of `+ - * / ( )` and numbers, never through `eval`, and whatever it does not understand, or
-is too large, is no answer (`None`). Arithmetic is exact (`fractions.Fraction`), so that
-`( 0.1 + 0.2 )` equals `0.3`, and two answers compare equal exactly if their canonical forms do.
+Everything here reads text that a model wrote. It is treated as data: never evaluated, never a
+pattern, a path or a template, and whatever is not understood, or is too large, is no answer
+(`None`). Two answers compare equal exactly if their canonical forms do, and one that cannot be read
+equals none. The reading itself is in `equations` and `options`.
 """
 
 import functools
-import re
-from collections.abc import Callable, Hashable
-from fractions import Fraction
+from collections.abc import Hashable, Sequence
 
+from qcrd_jax.data.equations import equation_value
+from qcrd_jax.data.markup import plain
+from qcrd_jax.data.options import folded, named_class, named_option, without_letter
 from qcrd_jax.data.schema import AnswerType
 
-MAX_CHARACTERS = 1000  # an answer is short; longer text is not read
-_MAX_DIGITS = 18  # of one number
-_MAX_TOKENS = 100  # of one expression; with _MAX_DIGITS it bounds the exact arithmetic
+MAX_CHARACTERS = 1000  # an answer is short; longer text is not looked at
 
 NLI_CLASSES = ('entailment', 'neutral', 'contradiction')
 
+# They change what is shown, or its order: what is read would not be what a person sees.
+_CONTROLS = frozenset('\x1b\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069')
 
-def canonical(text: str, answer_type: AnswerType) -> Hashable | None:
+
+def canonical(text: str, answer_type: AnswerType, options: Sequence[str] = ()) -> Hashable | None:
     """Returns what the answer means, as a value to compare and to count votes by.
 
     Args:
       text: an answer: a label, a prediction or the answer that a teacher stated.
-      answer_type: 'equation' (its value), 'choice' (the casefolded choice without its letter),
-        'class' (the NLI class that it names) or 'text' (casefolded, white space collapsed).
+      answer_type: how it is read.
+        'equation': its exact value, a `Fraction`.
+        'choice': the option that its words or its letter name, casefolded; without `options`, its
+        casefolded words without the letter.
+        'class': the class that it names, casefolded.
+        'text': the casefolded text, white space collapsed.
+      options: what the answer is one of: the choices in the order (a), (b), ..., or the classes;
+        () for a 'class' stands for `NLI_CLASSES`. Not read for an 'equation' or a 'text'.
 
     Returns:
       A hashable value, or None where the text holds no answer or more than one.
@@ -36,211 +44,35 @@ def canonical(text: str, answer_type: AnswerType) -> Hashable | None:
       True
       >>> canonical('3 birds and 10 storks', 'equation') is None
       True
-      >>> canonical('(d) Math problem.', 'choice')
+      >>> canonical('(b)', 'choice', ['bank', 'math problem'])
       'math problem'
+      >>> canonical('It is not possible to tell.', 'class')
+      'neutral'
     """
-    return None if len(text) > MAX_CHARACTERS else _canonical(text, answer_type)
+    if len(text) > MAX_CHARACTERS:
+        return None
+    return _canonical(text, answer_type, tuple(options))
 
 
 @functools.lru_cache(maxsize=1 << 15)  # the same few answers are read over and over
-def _canonical(text: str, answer_type: AnswerType) -> Hashable | None:
-    return _CANONICAL[answer_type](text)
+def _canonical(text: str, answer_type: AnswerType, options: tuple[str, ...]) -> Hashable | None:
+    if not _CONTROLS.isdisjoint(text):
+        return None
+    match answer_type:
+        case 'equation':
+            return equation_value(plain(text))
+        case 'choice':
+            text = plain(text)
+            return named_option(text, options) if options else folded(without_letter(text)) or None
+        case 'class':
+            return named_class(plain(text), options or NLI_CLASSES)
+        case 'text':
+            return folded(text) or None
 
 
-def answers_match(prediction: str, label: str, answer_type: AnswerType) -> bool:
+def answers_match(
+    prediction: str, label: str, answer_type: AnswerType, options: Sequence[str] = ()
+) -> bool:
     """Returns whether the prediction can be read and means the same as the label."""
-    value = canonical(label, answer_type)
-    return value is not None and canonical(prediction, answer_type) == value
-
-
-def _canonical_text(text: str) -> str | None:
-    return ' '.join(text.casefold().split()).strip(' .,;:!?"\'') or None
-
-
-def _canonical_choice(text: str) -> str | None:
-    return _canonical_text(re.sub(r'^\s*(\([a-zA-Z]\)|[a-zA-Z][).:])\s*', '', text))
-
-
-def _canonical_class(text: str) -> str | None:
-    found = [name for name in NLI_CLASSES if name in text.casefold()]
-    return found[0] if len(found) == 1 else None
-
-
-_TIMES = re.compile(r'(?<=[0-9)])\s*[xX×·]\s*(?=[$£€]?[0-9(])')
-_POWER = re.compile(r'[0-9)]\s*\*\*\s*[-+(0-9]')
-_CALL = re.compile(r'[A-Za-z_]\(')  # a function call; a unit stands apart from its bracket
-_ASIDE = re.compile(r'\([^()0-9]*[A-Za-z]{2}[^()0-9]*\)')  # `35 (thirty-five)`
-_SIGNS = str.maketrans({'−': '-', '–': '-', '÷': '/', '∗': '*', '’': "'"} | dict.fromkeys('$£€'))
-_TOKEN = re.compile(
-    r"""
-      (?P<number>(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)
-    | (?P<word>-?[A-Za-z]{2,}(?:[/'-][A-Za-z]+)*|[A-Za-mo-wA-MO-W](?![A-Za-z]))
-    | (?P<unknown>[A-Za-z])  # x, y, z, n: what an equation is solved for
-    | (?P<operator>[-+*/()])
-    | (?P<equals>=)
-    | (?P<refused>[\^_|&<>@\\])
-    | (?P<space>\s+)
-    | (?P<mark>.)
-    """,
-    re.VERBOSE | re.DOTALL,
-)
-_GAP = ' '  # stands for words and punctuation between the parts of an expression
-
-
-def _equation_value(text: str) -> Fraction | None:
-    """Returns the value that the text states: that of its one expression, or after the last `=`."""
-    # Superscripts, fractions and digits of other scripts change a value: no guess is made.
-    if any(not c.isascii() and c.isnumeric() for c in text) or _POWER.search(text):
-        return None
-    if _CALL.search(text):
-        return None
-    text = _TIMES.sub(' * ', text.replace('**', ' ').translate(_SIGNS))
-    text = _ASIDE.sub(' , ', text)
-    tokens = _tokenize(text)
-    if tokens is None:
-        return None
-    sides: list[list[str | Fraction]] = [[]]
-    for token in tokens:
-        if token == '=':
-            sides.append([])
-        else:
-            sides[-1].append(token)
-    with_numbers = [side for side in sides if any(isinstance(token, Fraction) for token in side)]
-    # `42 =` and `5 = 3 + ` were cut off in the middle: the last side is what counts.
-    if not with_numbers or with_numbers[-1] is not sides[-1]:
-        return _number_word(text) if not with_numbers else None
-    values = {_evaluate(expression) for expression in _expressions(sides[-1])}
-    return values.pop() if len(values) == 1 else None
-
-
-def _tokenize(text: str) -> list[str | Fraction] | None:
-    """Splits text into numbers, operators, `=` and gaps; None if it is no plain arithmetic."""
-    tokens: list[str | Fraction] = []
-    matches = list(_TOKEN.finditer(text))
-    for position, match in enumerate(matches):
-        kind, part = match.lastgroup, match.group()
-        if kind == 'number':
-            if len(part) > _MAX_DIGITS or _touches_digit(matches, position):
-                return None
-            tokens.append(Fraction(part.replace(',', '')))
-        elif kind == 'equals' or (kind == 'operator' and part != '-'):
-            tokens.append(part)
-        elif kind == 'operator':
-            spaced = text[match.end() : match.end() + 1].isspace()
-            # `is -5` is a negative number, `apples - 5` a difference whose left side is not known.
-            tokens.append('-' if spaced and tokens[-1:] == [_GAP] else 'negative')
-        elif kind == 'unknown':
-            tokens.append('unknown')
-        elif kind == 'refused':
-            return None
-        elif kind in ('word', 'mark') and tokens[-1:] != [_GAP]:
-            tokens.append(_GAP)
-    return tokens
-
-
-def _touches_digit(matches: list[re.Match[str]], position: int) -> bool:
-    """Returns whether the number is glued to another (`12,34`, `3e5`): neither is then readable."""
-    if position + 1 < len(matches) and matches[position + 1].lastgroup == 'number':
-        return True
-    return (
-        position + 2 < len(matches)
-        and matches[position + 2].lastgroup == 'number'
-        and matches[position + 1].group() in (',', '.', '_', ':')
-    )
-
-
-def _expressions(side: list[str | Fraction]) -> list[list[str | Fraction]]:
-    """Joins the parts of an expression across units (`84 points / 2 rounds`), splits at others."""
-    expressions: list[list[str | Fraction]] = [[]]
-    for position, token in enumerate(side):
-        if token != _GAP:
-            expressions[-1].append(token)
-            continue
-        before = side[position - 1] if position else None
-        after = side[position + 1] if position + 1 < len(side) else None
-        ends_operand = isinstance(before, Fraction) or before == ')'
-        starts_operand = isinstance(after, Fraction) or after in ('(', 'negative')
-        if ends_operand and starts_operand:
-            expressions.append([])
-    return [e for e in expressions if any(isinstance(token, Fraction) for token in e)]
-
-
-_PRECEDENCE = {'+': 1, '-': 1, '*': 2, '/': 2, 'negative': 3}
-
-
-def _evaluate(tokens: list[str | Fraction]) -> Fraction | None:
-    """Evaluates `+ - * / ( )` exactly, without recursion; None if malformed or dividing by zero."""
-    if len(tokens) > _MAX_TOKENS:
-        return None
-    values: list[Fraction] = []
-    operators: list[str] = []
-    operand_next = True
-    try:
-        for token in tokens:
-            if isinstance(token, Fraction):
-                if not operand_next:
-                    return None
-                values.append(token)
-                operand_next = False
-            elif token == '(':
-                if not operand_next:
-                    return None
-                operators.append('(')
-            elif token == ')':
-                if operand_next:
-                    return None
-                while operators[-1] != '(':
-                    _apply(operators.pop(), values)
-                operators.pop()
-            elif operand_next:
-                if token != 'negative':
-                    return None
-                operators.append('negative')
-            else:
-                operator = '-' if token == 'negative' else token
-                while operators and _PRECEDENCE.get(operators[-1], 0) >= _PRECEDENCE[operator]:
-                    _apply(operators.pop(), values)
-                operators.append(operator)
-                operand_next = True
-        while operators:
-            _apply(operators.pop(), values)
-    except (IndexError, KeyError, ZeroDivisionError):  # unbalanced brackets; division by zero
-        return None
-    return values[0] if len(values) == 1 and not operand_next else None
-
-
-def _apply(operator: str, values: list[Fraction]) -> None:
-    """Applies one operator to the top of the stack of values."""
-    right = values.pop()
-    values.append(-right if operator == 'negative' else _BINARY[operator](values.pop(), right))
-
-
-_BINARY: dict[str, Callable[[Fraction, Fraction], Fraction]] = {
-    '+': lambda left, right: left + right,
-    '-': lambda left, right: left - right,
-    '*': lambda left, right: left * right,
-    '/': lambda left, right: left / right,
-}
-
-# fmt: off
-_NUMBER_WORDS = {
-    'zero': 0, 'one': 1, 'two': 2, 'three': 3, 'four': 4, 'five': 5, 'six': 6, 'seven': 7,
-    'eight': 8, 'nine': 9, 'ten': 10, 'eleven': 11, 'twelve': 12, 'thirteen': 13, 'fourteen': 14,
-    'fifteen': 15, 'sixteen': 16, 'seventeen': 17, 'eighteen': 18, 'nineteen': 19, 'twenty': 20,
-}
-# fmt: on
-
-
-def _number_word(text: str) -> Fraction | None:
-    """Returns the value of the one number word of a text that holds no digits."""
-    words = re.findall(r'[a-z]+', text.casefold())
-    values = {_NUMBER_WORDS[word] for word in words if word in _NUMBER_WORDS}
-    return Fraction(values.pop()) if len(values) == 1 else None
-
-
-_CANONICAL: dict[AnswerType, Callable[[str], Hashable | None]] = {
-    'equation': _equation_value,
-    'choice': _canonical_choice,
-    'class': _canonical_class,
-    'text': _canonical_text,
-}
+    value = canonical(label, answer_type, options)
+    return value is not None and canonical(prediction, answer_type, options) == value

@@ -6,7 +6,9 @@ A line is a question, perhaps with answers of its teachers:
 
 or one answer to a question, of which there may be several, in any order (`--mode=annotate`):
 
-  {"id", "input", "label", "split"?, "options"?, "teacher", "text"}
+  {"id", "input", "label", "split"?, "options"?, "teacher", "text", "sample"?}
+
+The answers to a question are in the order of their number `sample`, and in that of the file.
 
 A file may be larger than memory: it is read once to check every line and to note where the lines of
 a question are, and again as its questions are asked for.
@@ -46,11 +48,12 @@ _SPLITS = {
 _LETTERED = re.compile(r'^\(([a-z])\) (.+)$', re.MULTILINE)
 
 
-class _Answers(NamedTuple):
-    """Whom a teacher's texts are from, and the texts."""
+class _Answer(NamedTuple):
+    """One answer: who gave it, its number among theirs, and what it is."""
 
-    teachers: tuple[str, ...]
-    texts: tuple[str, ...]
+    teacher: str
+    sample: int
+    text: str
 
 
 class QuestionFile:
@@ -75,15 +78,19 @@ class QuestionFile:
         self._answer_type, self._classes = answer_type, tuple(classes)
         ids, contents, inputs = array.array('Q'), array.array('Q'), array.array('Q')
         offsets, splits, whole = array.array('Q'), array.array('b'), array.array('b')
-        numbers = array.array('L')
+        numbers, answers = array.array('L'), array.array('Q')
         names = list(dict.fromkeys(_SPLITS.values()))
         for number, offset, record in _lines(self.path):
-            example, _ = self._parse(record, f'{path}, line {number}')
+            example, given = self._parse(record, f'{path}, line {number}')
             split = _split(record)
             numbers.append(number)
             offsets.append(offset)
             splits.append(names.index(split))
             whole.append('text' not in record)
+            # Numbered answers are told apart; any others are not, and stand for themselves.
+            numbered = 'text' in record and 'sample' in record
+            answer = (example.id, given[0].teacher, str(given[0].sample)) if numbered else None
+            answers.append(_digest(*answer) if answer else _digest(str(number)))
             ids.append(_digest(example.id))
             inputs.append(_digest(_spaced_once(example.input)))
             contents.append(_digest(split, example.input, example.label, *example.options))
@@ -92,6 +99,7 @@ class QuestionFile:
             np.array(ids, np.uint64), return_index=True, return_inverse=True
         )
         self._check_ids(np.array(numbers), first[question], np.array(whole), np.array(contents))
+        self._check_answers(np.array(numbers), np.array(answers, np.uint64))
         # Questions in the order in which they first appear, and the lines of each in file order.
         order = np.argsort(first, kind='stable')
         self._lines = np.argsort(np.argsort(order)[question], kind='stable')
@@ -114,7 +122,7 @@ class QuestionFile:
                 )
         return streams
 
-    def answers(self, file: BinaryIO, question: Example) -> _Answers | None:
+    def answers(self, file: BinaryIO, question: Example) -> list[_Answer] | None:
         """Returns the answers to a question, matched by its text (and id, if texts repeat).
 
         Args:
@@ -157,24 +165,34 @@ class QuestionFile:
                     f'{numbers[first[place]]} has too. Mend or remove one of them.'
                 )
 
+    def _check_answers(self, numbers: np.ndarray, answers: np.ndarray) -> None:
+        """Refuses two answers of a teacher to a question with the same number."""
+        _, first, answer = np.unique(answers, return_index=True, return_inverse=True)
+        later = np.flatnonzero(first[answer] != np.arange(len(answers)))
+        if later.size:
+            place = int(later[0])
+            raise InputError(
+                f"{self.path}, line {numbers[place]}: field 'sample': expected a number of its "
+                f'own, got that of line {numbers[first[answer][place]]}. Answers drawn with '
+                'different settings need files of their own: keep the lines of one "settings".'
+            )
+
     def _examples(self, places: np.ndarray) -> Iterator[Example]:
         with open(self.path, 'rb') as file:
             for place in places.tolist():
                 example, answers = self._read(file, place)
                 yield with_samples(example, answers, self._answer_type)
 
-    def _read(self, file: BinaryIO, place: int) -> tuple[Example, _Answers]:
+    def _read(self, file: BinaryIO, place: int) -> tuple[Example, list[_Answer]]:
         """Returns a question and all answers to it."""
-        teachers: list[str] = []
-        texts: list[str] = []
+        answers: list[_Answer] = []
         for line in self._lines[self._starts[place] : self._ends[place]]:
             file.seek(self._offsets[line])
-            example, answers = self._parse(json.loads(file.readline()), str(self.path))
-            teachers += answers.teachers
-            texts += answers.texts
-        return example, _Answers(tuple(teachers), tuple(texts))
+            example, given = self._parse(json.loads(file.readline()), str(self.path))
+            answers += given
+        return example, sorted(answers, key=lambda answer: answer.sample)
 
-    def _parse(self, record: dict[str, Any], where: str) -> tuple[Example, _Answers]:
+    def _parse(self, record: dict[str, Any], where: str) -> tuple[Example, list[_Answer]]:
         """Returns the question of a record and the answers that it holds."""
         for field in ('id', 'input', 'label'):
             _expect(isinstance(record.get(field), str), where, field, 'a text', record.get(field))
@@ -209,11 +227,11 @@ class QuestionFile:
         return in_words_of(value, label, self._answer_type, options)
 
 
-def with_samples(example: Example, answers: _Answers, answer_type: AnswerType) -> Example:
+def with_samples(example: Example, answers: Sequence[_Answer], answer_type: AnswerType) -> Example:
     """Returns the example with the answers, parsed."""
     samples = tuple(
         TeacherSample(text, *parse_answer(text, answer_type, example.options), source=teacher)
-        for teacher, text in zip(answers.teachers, answers.texts, strict=True)
+        for teacher, _, text in answers
     )
     return Example(example.id, example.input, example.label, samples, example.options)
 
@@ -234,7 +252,7 @@ def join(splits: SourceSplits, answers: QuestionFile, answer_type: AnswerType) -
             for example in splits[split]:
                 found = answers.answers(file, example)
                 matched[split] += found is not None
-                yield with_samples(example, found or _Answers((), ()), answer_type)
+                yield with_samples(example, found or (), answer_type)
         if split == list(splits)[-1] and not any(matched.values()):
             raise InputError(
                 f'{answers.path}: none of its questions is a question of data.source; expected the '
@@ -272,7 +290,7 @@ def _lines(path: pathlib.Path) -> Iterator[tuple[int, int, dict[str, Any]]]:
         raise InputError(f'{path}: not UTF-8 text ({error.reason}); re-encode it.') from error
 
 
-def _answers(record: dict[str, Any], where: str) -> _Answers:
+def _answers(record: dict[str, Any], where: str) -> list[_Answer]:
     if 'text' in record:
         entries: Any = [record]
         fields = ('',)
@@ -280,15 +298,18 @@ def _answers(record: dict[str, Any], where: str) -> _Answers:
         entries = record.get('samples', [])
         _expect(isinstance(entries, list), where, 'samples', 'a list', entries)
         fields = tuple(f'samples[{number}].' for number in range(len(entries)))
+    answers = []
     for field, entry in zip(fields, entries, strict=True):
         _expect(isinstance(entry, dict), where, field.rstrip('.'), 'an object', entry)
         for key in ('teacher', 'text'):
             value = entry.get(key)
             _expect(isinstance(value, str), where, f'{field}{key}', 'a text', value)
-    return _Answers(
-        tuple(without_surrogates(entry['teacher']) for entry in entries),
-        tuple(without_surrogates(entry['text']) for entry in entries),
-    )
+        sample = entry.get('sample', 0)
+        counts = isinstance(sample, int) and not isinstance(sample, bool) and sample >= 0
+        _expect(counts, where, f'{field}sample', 'a number from 0', sample)
+        text = without_surrogates(entry['text'])
+        answers.append(_Answer(without_surrogates(entry['teacher']), sample, text))
+    return answers
 
 
 def _split(record: dict[str, Any]) -> str:
