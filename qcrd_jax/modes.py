@@ -3,20 +3,25 @@
 import json
 import pathlib
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from absl import logging
 from ml_collections import config_dict
 
-from qcrd_jax import assembly, files, outputs
+from qcrd_jax import assembly, files, outputs, progress
 from qcrd_jax import config as configuration
 from qcrd_jax import workdir as workdirs
 from qcrd_jax.data import batches
+from qcrd_jax.data.builders import Dataset
+from qcrd_jax.data.encoding import Encoding, encode
 from qcrd_jax.data.schema import Example
-from qcrd_jax.data.summary import prepare_table
+from qcrd_jax.data.summary import SplitCounts, prepare_tables
 from qcrd_jax.errors import InputError
 from qcrd_jax.evaluation import prediction
 from qcrd_jax.report import write_report
+from qcrd_jax.teacher import annotate as annotation
+from qcrd_jax.teacher import judge as judgement
 from qcrd_jax.train import Trainer
 
 
@@ -32,10 +37,11 @@ def run(
     configuration.validate(config)
     if mode == 'predict' and not input_file:
         raise InputError('--input: name the file of questions, JSON lines with "input".')
-    if mode not in ('train', 'prepare') and not workdirs.started(workdir):
+    if mode in ('evaluate', 'predict', 'export') and not workdirs.started(workdir):
         raise InputError(f'--workdir: {workdir} has no checkpoint; run --mode=train there first.')
     with workdirs.locked(workdir):
-        workdirs.claim(workdir, config)
+        if mode not in ('annotate', 'judge'):  # which need no student, and are bound to none
+            workdirs.claim(workdir, config)
         if mode == 'predict':
             predict(config, workdir, pathlib.Path(input_file), output)
         else:
@@ -52,15 +58,52 @@ def train(config: config_dict.ConfigDict, workdir: pathlib.Path) -> None:
 
 
 def prepare(config: config_dict.ConfigDict, workdir: pathlib.Path) -> None:
-    """Reads and tokenises the data; prints what was read."""
-    examples = assembly.read_examples(config, workdir)
-    corpus = assembly.build_corpus(config, examples)
-    print(prepare_table(examples, corpus.answer_type))
+    """Reads and tokenises the data; prints what was read.
+
+    Writes `prepare.json`, and `votes.jsonl` with what self-consistency makes of every question.
+    """
+    dataset = assembly.read_dataset(config, workdir)
+    counts = {split: SplitCounts() for split in dataset.splits}
+    files.write_jsonl(workdir / 'votes.jsonl', _votes(config, dataset, counts))
+    corpus = assembly.build_corpus(config, dataset, workdir)
+    truncated = {
+        split: sum(cut.cut for cut in corpus.truncations if cut.split == split)
+        for split in dataset.splits
+    }
+    report = {split: counts[split].report(truncated[split]) for split in dataset.splits}
+    files.write_json(workdir / 'prepare.json', report)
+    print(prepare_tables(counts, truncated))
+    print()
     for split, encoded in corpus.encoded.items():
         print(f'{split}: ' + ', '.join(f'{n} {name}' for name, n in encoded.counts().items()))
     print(f'batch shape: {corpus.lengths}')
     for truncation in corpus.truncations:
         print(f'cut: {truncation}')
+    print(f'report: {workdir / "prepare.json"}, votes: {workdir / "votes.jsonl"}')
+
+
+def _votes(
+    config: config_dict.ConfigDict, dataset: Dataset, counts: dict[str, SplitCounts]
+) -> Iterator[dict[str, Any]]:
+    """Counts every question, and yields the votes on those that have samples."""
+    for split, examples in dataset.splits.items():
+        for example in progress.shown(examples, f'counting {split}', 'questions'):
+            vote = counts[split].add(example, dataset.answer_type, config.data.samples)
+            if vote is not None:
+                yield {'id': example.id, 'split': split, 'label': example.label, **vote._asdict()}
+
+
+def annotate(config: config_dict.ConfigDict, workdir: pathlib.Path) -> None:
+    """Has an LLM answer every question K times, into `annotations.jsonl`."""
+    dataset = assembly.read_dataset(config, workdir)
+    annotation.annotate(config, dataset.splits, workdir)
+    path = workdir / annotation.RECORDS
+    print(f'answers: {path}; use them by --config.data.teacher_samples={path}')
+
+
+def judge(config: config_dict.ConfigDict, workdir: pathlib.Path) -> None:
+    """Has an LLM compare the rationales of two runs (Table 7)."""
+    judgement.judge(config, workdir)
 
 
 def evaluate(config: config_dict.ConfigDict, workdir: pathlib.Path) -> None:
@@ -90,11 +133,10 @@ def predict(
     trainer = Trainer(config, workdir)
     trained = trainer.trained()
     corpus = trained.corpus
-    encoded = batches.encode(
+    encoded = encode(
         questions,
         corpus.tokenizer,
-        prefixes=config.data.prefixes,
-        answer_type=corpus.answer_type,
+        Encoding(tuple(config.data.prefixes), corpus.answer_type),
     )
     lengths, truncations = batches.measure_lengths(
         {'input': encoded},
@@ -159,7 +201,9 @@ def _print_result(summary: dict[str, Any]) -> None:
 MODES = {
     'train': train,
     'prepare': prepare,
+    'annotate': annotate,
     'evaluate': evaluate,
     'predict': predict,
     'export': export,
+    'judge': judge,
 }
