@@ -22,4 +22,5 @@ def shown(items: Iterable[T], what: str, unit: str, total: int | None = None) ->
     if total is None and isinstance(items, Sized):
         total = len(items)
     options: dict[str, Any] = {'mininterval': 1.0, 'delay': _DELAY, 'leave': False}
-    return iter(tqdm.tqdm(items, desc=what, unit=f' {unit}', total=total, **options))
+    # In a generator: the bar is there, and its clock runs, from the first item on.
+    yield from tqdm.tqdm(items, desc=what, unit=f' {unit}', total=total, **options)

@@ -69,6 +69,11 @@ def test_blank_lines_and_line_ends_do_not_matter(tmp_path):
     assert {example.input for example in read(path)['train']} == {'größer?'}
 
 
+def test_an_empty_file_holds_no_split(tmp_path):
+    (tmp_path / 'a.jsonl').write_text('\n')
+    assert read(tmp_path / 'a.jsonl') == {}
+
+
 def test_half_a_character_is_replaced(tmp_path):
     path = tmp_path / 'a.jsonl'
     path.write_text(json.dumps(answer('a', 'cut \ud83d')) + '\n' + json.dumps(question('b')))

@@ -94,21 +94,21 @@ class QuestionFile:
             ids.append(_digest(example.id))
             inputs.append(_digest(_spaced_once(example.input)))
             contents.append(_digest(split, example.input, example.label, *example.options))
-        self._offsets = np.array(offsets, np.int64)
-        _, first, question = np.unique(
-            np.array(ids, np.uint64), return_index=True, return_inverse=True
-        )
-        self._check_ids(np.array(numbers), first[question], np.array(whole), np.array(contents))
-        self._check_answers(np.array(numbers), np.array(answers, np.uint64))
+        # `asarray` takes an array as it is, without a copy.
+        self._offsets = np.asarray(offsets)
+        _, first, question = np.unique(np.asarray(ids), return_index=True, return_inverse=True)
+        lines = np.asarray(numbers)
+        self._check_ids(lines, first[question], np.asarray(whole), np.asarray(contents))
+        self._check_answers(lines, np.asarray(answers))
         # Questions in the order in which they first appear, and the lines of each in file order.
         order = np.argsort(first, kind='stable')
         self._lines = np.argsort(np.argsort(order)[question], kind='stable')
         sizes = np.bincount(question, minlength=len(first))[order]
         self._ends = np.cumsum(sizes)
         self._starts = self._ends - sizes
-        self._split = np.array(splits, np.int8)[first[order]]
+        self._split = np.asarray(splits)[first[order]]
         self._split_names = names
-        self._inputs = np.array(inputs, np.uint64)[first[order]]
+        self._inputs = np.asarray(inputs)[first[order]]
         self._by_input = np.argsort(self._inputs, kind='stable')
 
     def splits(self) -> SourceSplits:
