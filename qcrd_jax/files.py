@@ -1,11 +1,14 @@
-"""Writing small files so that no reader ever sees half of one."""
+"""Files that no reader ever sees half of, and folders that one process holds at a time."""
 
 import contextlib
+import fcntl
 import json
 import os
 import pathlib
 from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO
+
+from absl import logging
 
 from qcrd_jax.errors import InputError
 
@@ -40,6 +43,30 @@ def write_text(path: os.PathLike | str, text: str) -> None:
 def write_json(path: os.PathLike | str, value: Any) -> None:
     """Writes `value` as indented JSON, whole or not at all."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + '\n')
+
+
+@contextlib.contextmanager
+def locked(folder: pathlib.Path, *, wait: bool = False) -> Iterator[None]:
+    """Holds a folder for this process; the operating system lets go of it however we end.
+
+    Args:
+      folder: is created.
+      wait: whether to wait for a process that holds it.
+
+    Raises:
+      BlockingIOError: if another process holds it, and nobody waits.
+      OSError: if it cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / '.lock', 'w') as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not wait:
+                raise
+            logging.info('waiting for another process, which holds %s', folder)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def read_json(path: os.PathLike | str) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """The folder of a run: one writer at a time, and one configuration from its first checkpoint on."""
 
 import contextlib
-import fcntl
 import json
 import pathlib
 from collections.abc import Iterator
@@ -20,19 +19,18 @@ def locked(workdir: pathlib.Path) -> Iterator[None]:
     """Holds the folder for this process; the operating system lets go of it however we end.
 
     Raises:
-      InputError: if another process holds it.
+      InputError: if another process holds it, or it cannot be written.
     """
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        lock = open(workdir / '.lock', 'w')  # noqa: SIM115, closed by the `with` below
-    except OSError as error:
-        raise InputError(f'--workdir: {workdir} cannot be written ({error.strerror}).') from error
-    with lock:
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stack.enter_context(files.locked(workdir))
         except BlockingIOError as error:
             raise InputError(
                 f'--workdir: another run is writing to {workdir}; wait for it, or use another.'
+            ) from error
+        except OSError as error:
+            raise InputError(
+                f'--workdir: {workdir} cannot be written ({error.strerror}).'
             ) from error
         yield
 

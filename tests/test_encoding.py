@@ -58,7 +58,7 @@ def test_what_is_stored_part_by_part_is_what_was_encoded(tmp_path, tokenizer, mo
     monkeypatch.setattr(encoding, '_PART', 2)
     stored = encode_once(EXAMPLES, tokenizer, ENCODING, cache=tmp_path, fingerprint='a')
     assert same(stored, encode(EXAMPLES, tokenizer, ENCODING))
-    assert isinstance(stored.predict.ids, np.memmap)
+    assert isinstance(stored.predict.items, np.memmap)
     assert len(list(tmp_path.iterdir())) == 1  # and no temporary folder
 
 

@@ -179,12 +179,12 @@ def _arrays(encoded: Encoded) -> Iterator[tuple[str, np.ndarray]]:
     """Yields every array that makes up a split, by the name of its file."""
     for field in SEQUENCES:
         sequences: Ragged = getattr(encoded, field)
-        yield f'{field}.ids', sequences.ids
+        yield f'{field}.ids', sequences.items
         yield f'{field}.sizes', sequences.sizes
     for field in RATIONALES:
         groups: Groups = getattr(encoded, field)
-        yield f'{field}.ids', groups.entries.ids
-        yield f'{field}.sizes', groups.entries.sizes
+        yield f'{field}.ids', groups.items.items
+        yield f'{field}.sizes', groups.items.sizes
         yield f'{field}.groups', groups.sizes
 
 
@@ -225,8 +225,8 @@ def _load(folder: pathlib.Path, examples: int) -> Encoded | None:
         whole = all(
             len(field) == examples for field in (*sequences, *groups)
         ) and all(
-            entries.sizes.sum() == len(entries.ids)
-            for entries in (*sequences, *(group.entries for group in groups))
+            spans.sizes.sum() == len(spans.items)
+            for spans in (*sequences, *groups, *(group.items for group in groups))
         )  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         whole = False

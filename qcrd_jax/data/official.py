@@ -19,18 +19,15 @@ with the answers of PaLM-540B; 'original' are the files of each dataset's author
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import pathlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from absl import logging
-
 from qcrd_jax.data import originals
 from qcrd_jax.data.download import MAX_BYTES, download
 from qcrd_jax.errors import InputError
-from qcrd_jax.files import replacing
+from qcrd_jax.files import locked, replacing
 
 RELEASES = ('dss', 'original')
 
@@ -165,17 +162,13 @@ def fetch(name: str, folder: pathlib.Path, release: str) -> pathlib.Path:
 @contextlib.contextmanager
 def _alone(folder: pathlib.Path) -> Iterator[None]:
     """Waits until no other process fetches into the folder, and lets none while the block runs."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = open(folder / '.lock', 'w')  # noqa: SIM115, closed by the `with` below
-    except OSError as error:
-        raise InputError(f'data.cache: {folder} cannot be written ({error.strerror}).') from error
-    with lock:
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            logging.info('waiting for another process, which downloads to %s', folder)
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            stack.enter_context(locked(folder, wait=True))
+        except OSError as error:
+            raise InputError(
+                f'data.cache: {folder} cannot be written ({error.strerror}).'
+            ) from error
         yield
 
 

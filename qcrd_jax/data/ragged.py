@@ -2,26 +2,44 @@
 
 import itertools
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 Ids = np.ndarray  # one sequence of token ids, int32
+Spans = TypeVar('Spans', bound='_Spans')
 
 
-class Ragged(Sequence[Ids]):
-    """Sequences of token ids.
+class _Spans(Sequence):
+    """Entry i is `items[starts[i] : starts[i] + sizes[i]]`.
 
     Attributes:
-      ids: all ids, int32; entry i is `ids[starts[i] : starts[i] + sizes[i]]`.
-      starts: where entries start.
-      sizes: how long they are.
+      items: of all entries.
+      sizes: how many each entry has.
+      starts: where they start; one after another, unless said otherwise.
     """
 
-    def __init__(self, ids: np.ndarray, sizes: np.ndarray, starts: np.ndarray | None = None):
-        self.ids = ids
+    def __init__(self, items: Any, sizes: np.ndarray, starts: np.ndarray | None = None):
+        self.items = items
         self.sizes = np.asarray(sizes, np.int64)
-        self.starts = _starts(self.sizes) if starts is None else starts
+        self.starts = _one_after_another(self.sizes) if starts is None else starts
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def __getitem__(self, place: Any) -> Any:
+        if isinstance(place, slice):
+            return [self[i] for i in range(*place.indices(len(self)))]
+        start = self.starts[place]
+        return self.items[start : start + self.sizes[place]]
+
+    def take(self: Spans, places: np.ndarray) -> Spans:
+        """Returns the entries at `places`, without copying their items."""
+        return type(self)(self.items, self.sizes[places], self.starts[places])
+
+
+class Ragged(_Spans):
+    """Sequences of token ids; `items` holds the ids, int32."""
 
     @classmethod
     def of(cls, sequences: Iterable[Ids]) -> 'Ragged':
@@ -30,58 +48,21 @@ class Ragged(Sequence[Ids]):
         ids = np.concatenate([np.zeros(0, np.int32), *sequences]).astype(np.int32, copy=False)
         return cls(ids, np.array([len(sequence) for sequence in sequences], np.int64))
 
-    def __len__(self) -> int:
-        return len(self.sizes)
 
-    def __getitem__(self, place: Any) -> Any:
-        if isinstance(place, slice):
-            return [self[i] for i in range(*place.indices(len(self)))]
-        start = self.starts[place]
-        return self.ids[start : start + self.sizes[place]]
-
-    def take(self, places: np.ndarray) -> 'Ragged':
-        """Returns the entries at `places`, without copying their ids."""
-        return Ragged(self.ids, self.sizes[places], self.starts[places])
-
-
-class Groups(Sequence[list[Ids]]):
-    """Groups of sequences: a question's rationales.
-
-    Attributes:
-      entries: the sequences of all groups; group i is `entries[starts[i] : starts[i] + sizes[i]]`.
-      starts: where groups start.
-      sizes: how many sequences they have.
-    """
-
-    def __init__(self, entries: Ragged, sizes: np.ndarray, starts: np.ndarray | None = None):
-        self.entries = entries
-        self.sizes = np.asarray(sizes, np.int64)
-        self.starts = _starts(self.sizes) if starts is None else starts
+class Groups(_Spans):
+    """Groups of sequences, a question's rationales; `items` is a `Ragged` of all sequences."""
 
     @classmethod
     def of(cls, groups: Sequence[Sequence[Ids]]) -> 'Groups':
         """Stores the sequences of the groups one after another."""
-        entries = Ragged.of(itertools.chain.from_iterable(groups))
-        return cls(entries, np.array([len(group) for group in groups], np.int64))
-
-    def __len__(self) -> int:
-        return len(self.sizes)
-
-    def __getitem__(self, place: Any) -> Any:
-        if isinstance(place, slice):
-            return [self[i] for i in range(*place.indices(len(self)))]
-        start = self.starts[place]
-        return self.entries[start : start + self.sizes[place]]
-
-    def take(self, places: np.ndarray) -> 'Groups':
-        """Returns the groups at `places`, without copying their ids."""
-        return Groups(self.entries, self.sizes[places], self.starts[places])
+        sequences = Ragged.of(itertools.chain.from_iterable(groups))
+        return cls(sequences, np.array([len(group) for group in groups], np.int64))
 
     def flat(self) -> Ragged:
         """Returns the sequences of all groups, in the order of the groups."""
-        within = np.arange(self.sizes.sum()) - np.repeat(_starts(self.sizes), self.sizes)
-        return self.entries.take(np.repeat(self.starts, self.sizes) + within)
+        within = np.arange(self.sizes.sum()) - np.repeat(_one_after_another(self.sizes), self.sizes)
+        return self.items.take(np.repeat(self.starts, self.sizes) + within)
 
 
-def _starts(sizes: np.ndarray) -> np.ndarray:
+def _one_after_another(sizes: np.ndarray) -> np.ndarray:
     return np.cumsum(sizes) - sizes

@@ -16,7 +16,7 @@ from qcrd_jax.data.schema import Example, SourceSplits
 from qcrd_jax.errors import InputError
 from qcrd_jax.teacher import engine, journal, prompts
 from qcrd_jax.teacher.client import Settings
-from qcrd_jax.teacher.engine import Job
+from qcrd_jax.teacher.engine import Job, Outcome
 from qcrd_jax.teacher.ledger import Limits
 from qcrd_jax.teacher.prompts import Prompt
 
@@ -91,6 +91,14 @@ def annotate(
     }
     files.write_json(workdir / REPORT, report)
     print(summary(report))
+    _conclude(report, outcome, path, settings)
+    return report
+
+
+def _conclude(
+    report: dict[str, Any], outcome: Outcome, path: pathlib.Path, settings: Settings
+) -> None:
+    """Warns of what looks wrong, and raises if answers are missing."""
     if settings.temperature and report['compared'] == report['identical'] >= _TOO_FEW:
         logging.warning(
             'all samples of each of %d questions are equal: the server seems to decode greedily, '
@@ -106,7 +114,6 @@ def annotate(
             f'teacher: {report["records"]} of {report["wanted"]} answers are recorded in {path}: '
             f'{why}. Run the same command again to go on.'
         )
-    return report
 
 
 def settings_digest(settings: Settings, prompt: Prompt) -> str:
