@@ -85,20 +85,22 @@ def test_whatever_changes_the_ids_is_another_entry(tmp_path, tokenizer):
     assert len(list(tmp_path.iterdir())) == 7
 
 
-@pytest.mark.parametrize('damage', ['truncated', 'missing', 'no counts', 'wrong counts'])
+@pytest.mark.parametrize('damage', ['truncated', 'torn', 'missing', 'too few'])
 def test_a_damaged_entry_is_made_again(tmp_path, tokenizer, damage):
     whole = encode(EXAMPLES, tokenizer, ENCODING)
     encode_once(EXAMPLES, tokenizer, ENCODING, cache=tmp_path, fingerprint='a')
     (folder,) = tmp_path.iterdir()
     if damage == 'truncated':
         (folder / 'label.ids').write_bytes((folder / 'label.ids').read_bytes()[:-4])
+    elif damage == 'torn':
+        (folder / 'label.ids').write_bytes((folder / 'label.ids').read_bytes()[:-1])
     elif damage == 'missing':
         (folder / 'positives.groups').unlink()
-    elif damage == 'no counts':
-        (folder / 'counts.json').write_text('{')
-    else:
-        text = (folder / 'counts.json').read_text()
-        (folder / 'counts.json').write_text(text.replace('"label.ids": ', '"label.ids": 1'))
+    else:  # whole, but of fewer examples
+        sizes = np.fromfile(folder / 'label.sizes', np.int64)
+        ids = np.fromfile(folder / 'label.ids', np.int32)
+        ids[: -sizes[-1]].tofile(folder / 'label.ids')
+        sizes[:-1].tofile(folder / 'label.sizes')
     mended = encode_once(EXAMPLES, tokenizer, ENCODING, cache=tmp_path, fingerprint='a')
     assert same(mended, whole)
     assert len(list(tmp_path.iterdir())) == 1

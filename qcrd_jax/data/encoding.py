@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 from absl import logging
 
-from qcrd_jax import files, progress
+from qcrd_jax import progress
 from qcrd_jax.data.ragged import Groups, Ids, Ragged
 from qcrd_jax.data.schema import AnswerType, Example, LabelsRule, PositivesRule
 from qcrd_jax.data.self_consistency import split_samples, training_label
@@ -164,14 +164,17 @@ def encode_once(
       cache: folder of tokenised splits; each has a folder of its own in it.
       fingerprint: tells these examples from any others.
     """
-    folder = cache / _digest(fingerprint, _VERSION, encoding, tokenizer.backend_tokenizer.to_str())
-    encoded = _load(folder, len(examples))
+    ids = (tokenizer.pad_token_id, tokenizer.eos_token_id)
+    backend = tokenizer.backend_tokenizer.to_str()
+    folder = cache / _digest(fingerprint, _VERSION, encoding, ids, backend)
+    encoded = _load(folder, len(examples), tokenizer)
     if encoded is None:
         starts = progress.shown(range(0, len(examples), _PART), 'tokenising', 'parts')
-        parts = (encode(examples[start : start + _PART], tokenizer, encoding) for start in starts)
-        ids = {'pad_id': tokenizer.pad_token_id, 'eos_id': tokenizer.eos_token_id}
-        _store(folder, parts, ids)
-        encoded = _load(folder, len(examples))
+        _store(
+            folder,
+            (encode(examples[start : start + _PART], tokenizer, encoding) for start in starts),
+        )
+        encoded = _load(folder, len(examples), tokenizer)
     return encoded
 
 
@@ -188,63 +191,51 @@ def _arrays(encoded: Encoded) -> Iterator[tuple[str, np.ndarray]]:
         yield f'{field}.groups', groups.sizes
 
 
-def _store(folder: pathlib.Path, parts: Iterable[Encoded], ids: dict[str, int]) -> None:
+def _store(folder: pathlib.Path, parts: Iterable[Encoded]) -> None:
     """Writes the parts one after another; the folder appears whole or not at all."""
     temporary = folder.with_name(f'.{folder.name}.{os.getpid()}.tmp')
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
-        counts: dict[str, int] = {}
         for part in parts:
             for name, array in _arrays(part):
                 with open(temporary / name, 'ab') as file:
                     file.write(array.tobytes())
-                counts[name] = counts.get(name, 0) + len(array)
-        files.write_json(temporary / 'counts.json', {**ids, 'counts': counts})
         shutil.rmtree(folder, ignore_errors=True)  # a damaged one, or none
         temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _load(folder: pathlib.Path, examples: int) -> Encoded | None:
+def _load(folder: pathlib.Path, examples: int, tokenizer: Tokenizer) -> Encoded | None:
     """Returns the split that was stored, or None if there is none that is whole."""
     if not folder.is_dir():
         return None
     try:
-        stored = files.read_json(folder / 'counts.json')
-        ids = [stored['pad_id'], stored['eos_id']]
-        counts = {name: int(count) for name, count in stored['counts'].items()}
-        arrays = {name: _map(folder / name, count) for name, count in counts.items()}
-        sequences = [Ragged(*_of(arrays, field, 'ids', 'sizes')) for field in SEQUENCES]
+        sequences = [_ragged(folder, field) for field in SEQUENCES]
         groups = [
-            Groups(Ragged(*_of(arrays, field, 'ids', 'sizes')), arrays[f'{field}.groups'])
-            for field in RATIONALES
+            Groups(_ragged(folder, field), _map(folder / f'{field}.groups')) for field in RATIONALES
         ]
-        encoded = Encoded(*sequences, *groups, *ids)
-        whole = all(
-            len(field) == examples for field in (*sequences, *groups)
-        ) and all(
+        whole = all(len(field) == examples for field in (*sequences, *groups))
+        whole = whole and all(
             spans.sizes.sum() == len(spans.items)
             for spans in (*sequences, *groups, *(group.items for group in groups))
-        )  # fmt: skip
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        )
+    except (OSError, ValueError):  # a file is missing, or holds no whole numbers
         whole = False
     if not whole:
         logging.warning('%s is damaged; the split is tokenised again.', folder)
         return None
-    return encoded
+    return Encoded(*sequences, *groups, tokenizer.pad_token_id, tokenizer.eos_token_id)
 
 
-def _of(arrays: dict[str, np.ndarray], field: str, *names: str) -> list[np.ndarray]:
-    return [arrays[f'{field}.{name}'] for name in names]
+def _ragged(folder: pathlib.Path, field: str) -> Ragged:
+    return Ragged(_map(folder / f'{field}.ids'), _map(folder / f'{field}.sizes'))
 
 
-def _map(path: pathlib.Path, count: int) -> np.ndarray:
-    dtype = np.dtype(np.int32 if path.suffix == '.ids' else np.int64)
-    if path.stat().st_size != count * dtype.itemsize:
-        raise ValueError(f'{path}: expected {count} numbers')
-    return np.memmap(path, dtype, 'r') if count else np.zeros(0, dtype)
+def _map(path: pathlib.Path) -> np.ndarray:
+    dtype = np.int32 if path.suffix == '.ids' else np.int64
+    return np.memmap(path, dtype, 'r') if path.stat().st_size else np.zeros(0, dtype)
 
 
 def _digest(*parts: object) -> str:
