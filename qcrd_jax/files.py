@@ -75,13 +75,22 @@ def read_json(path: os.PathLike | str) -> dict[str, Any]:
     Raises:
       InputError: if it is missing or damaged.
     """
-    try:
-        value = json.loads(pathlib.Path(path).read_text(encoding='utf-8'))
-    except (OSError, ValueError) as error:
-        raise InputError(f'{path}: cannot be read as JSON ({error}).') from error
+    value = read_json_value(path)
     if not isinstance(value, dict):
         raise InputError(f'{path}: expected a JSON object, got {type(value).__name__}.')
     return value
+
+
+def read_json_value(path: os.PathLike | str) -> Any:
+    """Reads a file of JSON, whatever it holds.
+
+    Raises:
+      InputError: if it is missing or damaged.
+    """
+    try:
+        return json.loads(pathlib.Path(path).read_text(encoding='utf-8'))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f'{path}: cannot be read as JSON ({error}).') from error
 
 
 def write_jsonl(path: os.PathLike | str, records: Iterable[dict[str, Any]]) -> None:

@@ -6,7 +6,6 @@
 
 import functools
 import itertools
-import json
 import math
 import pathlib
 import re
@@ -25,7 +24,7 @@ from qcrd_jax.data.schema import (
 )
 from qcrd_jax.data.teacher_output import parse_answer
 from qcrd_jax.errors import InputError, shown
-from qcrd_jax.files import count_lines, read_jsonl, without_surrogates
+from qcrd_jax.files import count_lines, read_json_value, read_jsonl, without_surrogates
 
 TEACHER = 'palm-540b'  # whose answers DSS released
 SEPARATOR = '</s>'  # between premise and hypothesis: the text of T5's EOS
@@ -207,10 +206,7 @@ def _answer_files(folder: pathlib.Path, split: str) -> list[pathlib.Path]:
 
 
 def _read_answers(path: pathlib.Path) -> list[str]:
-    try:
-        part = json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f'{path}: cannot be read as JSON ({error}).') from error
+    part = read_json_value(path)
     if not isinstance(part, list) or not all(isinstance(text, str) for text in part):
         raise InputError(f'{path}: expected a JSON list of texts, one answer each.')
     return [without_surrogates(text) for text in part]

@@ -10,7 +10,6 @@ import contextlib
 import csv
 import io
 import itertools
-import json
 import pathlib
 import zipfile
 import zlib
@@ -21,7 +20,7 @@ import numpy as np
 
 from qcrd_jax.data.answers import NLI_CLASSES
 from qcrd_jax.errors import InputError, shown
-from qcrd_jax.files import parse_object, read_jsonl
+from qcrd_jax.files import parse_object, read_json_value, read_jsonl
 
 Record = dict[str, Any]
 Records = dict[str, Iterator[Record]]
@@ -34,10 +33,7 @@ _ANLI_LABELS = {name[0]: place for place, name in enumerate(NLI_CLASSES)}  # e, 
 
 def svamp(problems: pathlib.Path) -> Records:
     """Reads SVAMP.json. The split is a permutation by NumPy's old generator, seed 0."""
-    try:
-        entries = json.loads(problems.read_text(encoding='utf-8'))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f'{problems}: cannot be read as JSON ({error}).') from error
+    entries = read_json_value(problems)
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise InputError(f'{problems}: expected a JSON list of problems.')
     order = np.random.RandomState(0).permutation(len(entries)).tolist()

@@ -2,15 +2,15 @@
 
 import collections
 import dataclasses
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from qcrd_jax.data.answers import canonical
 from qcrd_jax.data.schema import AnswerType, Example
 from qcrd_jax.data.self_consistency import (
     canonical_answers,
-    in_words_of,
     majority,
+    training_label,
     vote_share,
 )
 
@@ -93,7 +93,7 @@ class SplitCounts:
             teacher.with_rationale += bool(sample.rationale)
         winner = majority(answers)
         vote = Vote(
-            answer=_words(winner, example, answers, answer_type),
+            answer=training_label(example, answer_type, 'self_consistency', samples),
             share=vote_share(answers),
             right=winner is not None and winner == gold,
         )
@@ -123,18 +123,6 @@ class SplitCounts:
             'only_negative': _ratio(self.only_negative, self.answered),
             'truncated': truncated,
         }
-
-
-def _words(
-    vote: Hashable | None,
-    example: Example,
-    answers: list[Hashable | None],
-    answer_type: AnswerType,
-) -> str:
-    if vote is None:
-        return ''
-    stated = example.samples[answers.index(vote)].answer
-    return in_words_of(vote, stated, answer_type, example.options)
 
 
 def prepare_tables(splits: Mapping[str, SplitCounts], truncated: Mapping[str, int]) -> str:

@@ -1,5 +1,7 @@
 """Whether a difference is more than chance."""
 
+from scipy import stats
+
 
 def sign_test(wins: int, losses: int) -> float:
     """Exact two-sided sign test: were wins and losses tossed by a fair coin?
@@ -17,9 +19,8 @@ def sign_test(wins: int, losses: int) -> float:
     """
     if wins < 0 or losses < 0:
         raise ValueError(f'expected counts, got {wins} and {losses}.')
-    number = wins + losses
-    ways = tail = 1  # of tossing k heads, and at most k
-    for k in range(min(wins, losses)):
-        ways = ways * (number - k) // (k + 1)
-        tail += ways
-    return min(1.0, 2 * tail / 2**number)
+    if wins < 0 or losses < 0:
+        raise ValueError(f'expected counts, got {wins} and {losses}.')
+    if not wins + losses:
+        return 1.0
+    return float(stats.binomtest(wins, wins + losses).pvalue)
