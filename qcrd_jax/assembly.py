@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import optax
 from ml_collections import config_dict
 
+from qcrd_jax import config as configuration
 from qcrd_jax import optimizers, steps
 from qcrd_jax.data import batches, builders, encoding
 from qcrd_jax.data import tokenizer as tokenizers
@@ -54,8 +55,14 @@ class Corpus:
 
 
 def read_dataset(config: config_dict.ConfigDict, workdir: pathlib.Path) -> Dataset:
-    """Reads the dataset, which is written once as ArrayRecord under `data.cache`."""
+    """Reads the dataset, which is written once as ArrayRecord under `data.cache`.
+
+    With `data.fraction` below 1 the training split is a part of it, drawn once and for all: every
+    seed and every method sees the same questions, and a larger part holds the smaller ones.
+    """
     dataset = builders.load(config.data, workdir / 'data')
+    if config.data.fraction < 1:
+        dataset = dataset.with_part_of_train(config.data.fraction)
     for name in ('train', 'validation', 'test'):
         if not len(dataset.splits[name]):
             raise InputError(
@@ -85,10 +92,11 @@ def build_corpus(config: config_dict.ConfigDict, dataset: Dataset, workdir: path
             Encoding(
                 prefixes=tuple(data.prefixes),
                 answer_type=dataset.answer_type,
-                positives='first' if config.method == 'dss' else data.positives,
+                positives=data.positives if contrastive(config) else 'first',
                 samples=data.samples,
                 # A student is measured by the gold labels, whoever taught it.
                 labels=data.labels if split == 'train' else 'gold',
+                joint=config.method == 'single_task',
             ),
             cache=cache,
             fingerprint=f'{dataset.fingerprint}/{split}',
@@ -134,7 +142,7 @@ def build_discriminator(
 ) -> tuple[Discriminator, Params] | None:
     """The discriminator and its initial parameters; None for a method that has no use for it."""
     settings = config.discriminator
-    if config.method != 'qcrd' or not settings.weigh:
+    if not contrastive(config) or not settings.weigh:
         return None
     if settings.pretrained == 'student':
         architecture, encoder = student.config, jax.tree.map(jnp.copy, student_params)
@@ -203,6 +211,13 @@ def contrast(config: config_dict.ConfigDict) -> steps.Contrast:
     )
 
 
+def shared_information(config: config_dict.ConfigDict) -> steps.MutualInformation | None:
+    """MI's term; None for a method without it."""
+    if config.method not in ('mi', 'mi_qcrd'):
+        return None
+    return steps.MutualInformation(config.mi.weight, config.mi.variant)
+
+
 def negative_sampling(config: config_dict.ConfigDict, lengths: Lengths) -> NegativeSampling | None:
     """How the generator is sampled; None where nothing is sampled."""
     if not _samples(config):
@@ -223,18 +238,23 @@ def generator_lag(config: config_dict.ConfigDict) -> int:
     return settings.lag * settings.interval
 
 
+def contrastive(config: config_dict.ConfigDict) -> bool:
+    """Whether the method has negatives and a discriminator."""
+    return config.method in configuration.CONTRASTIVE
+
+
 def _samples(config: config_dict.ConfigDict) -> bool:
     """Whether anything is sampled from a generator."""
     settings = config.negatives
     sampling = settings.source in ('ring', 'fixed') and settings.count > 0
-    return config.method == 'qcrd' and sampling
+    return contrastive(config) and sampling
 
 
 def fixed_generator(
     config: config_dict.ConfigDict, student: T5Student, theta_0: Params
 ) -> Params | None:
     """What source 'fixed' samples from (Table A3): a finished student, or theta_0."""
-    if config.method != 'qcrd' or config.negatives.source != 'fixed':
+    if not contrastive(config) or config.negatives.source != 'fixed':
         return None
     if not config.negatives.fixed:
         return jax.tree.map(jnp.copy, theta_0)

@@ -11,6 +11,9 @@ from ml_collections import config_dict
 from qcrd_jax import losses
 from qcrd_jax.errors import InputError
 
+METHODS = ('finetune', 'single_task', 'dss', 'mi', 'qcrd', 'mi_qcrd')
+CONTRASTIVE = ('qcrd', 'mi_qcrd')  # those with negatives and a discriminator
+
 
 def base_config() -> config_dict.ConfigDict:
     """Returns the paper's setting (section 4.1) with every field that a run reads.
@@ -18,7 +21,7 @@ def base_config() -> config_dict.ConfigDict:
     It is locked: a mistyped field in a configuration file raises, as it does on the command line.
     """
     config = config_dict.ConfigDict()
-    config.method = 'qcrd'  # finetune | dss | qcrd (section 4.1, baselines)
+    config.method = 'qcrd'  # finetune | single_task | dss | mi | qcrd | mi_qcrd (sections 4.1, A.4)
     config.seed = 0  # of initialisation, data order, dropout and sampling
 
     config.data = _data()
@@ -26,6 +29,7 @@ def base_config() -> config_dict.ConfigDict:
     config.discriminator = _discriminator()
     config.negatives = _negatives()
     config.loss = _loss()
+    config.mi = _mi()
     config.optimizer = _optimizer()
     config.train = _train()
     config.evaluation = _evaluation()
@@ -44,7 +48,9 @@ def _data() -> config_dict.ConfigDict:
     data.classes = ('entailment', 'neutral', 'contradiction')  # of custom answers of type class
     data.cache = ''  # folder of the prepared dataset; '': <workdir>/data
     data.samples = 5  # K, teacher samples used per question (section 4.1)
-    data.positives = 'self_consistency'  # self_consistency | gold (section 3.2.1)
+    data.fraction = 1.0  # share of the training questions that is used (Fig. 4)
+    data.positives = 'self_consistency'  # self_consistency | gold (section 3.2.1) | first: the
+    # teacher's first rationale, right or wrong, as the baselines have it (no ED in Table 4)
     data.labels = 'gold'  # gold | teacher | self_consistency: an LLM's labels to train on (Table 3)
     data.augment = True  # balance the classes with corrupted negatives when D is pretrained (A.3)
     data.tagger = 'rules'  # rules | stanza: what finds the words to mask and replace (A.3)
@@ -122,6 +128,13 @@ def _loss() -> config_dict.ConfigDict:
     return loss
 
 
+def _mi() -> config_dict.ConfigDict:
+    mi = config_dict.ConfigDict()
+    mi.weight = 0.1  # of MI's term in the methods mi and mi_qcrd (its beta)
+    mi.variant = 'official'  # official (what its code computes) | masked (what its text says)
+    return mi
+
+
 def _optimizer() -> config_dict.ConfigDict:
     optimizer = config_dict.ConfigDict()
     optimizer.learning_rate = 5e-5  # AdamW (section 4.1)
@@ -191,11 +204,11 @@ def _judge() -> config_dict.ConfigDict:
 
 
 _CHOICES = {
-    'method': ('finetune', 'dss', 'qcrd'),
+    'method': METHODS,
     'data.name': ('svamp', 'cqa', 'anli1', 'esnli', 'mwp', 'custom'),
     'data.release': ('dss', 'original'),
     'data.answer_type': ('equation', 'choice', 'class', 'text'),
-    'data.positives': ('self_consistency', 'gold'),
+    'data.positives': ('self_consistency', 'gold', 'first'),
     'data.labels': ('gold', 'teacher', 'self_consistency'),
     'data.tagger': ('rules', 'stanza'),
     'student.size': ('tiny', 'small', 'base', 'large', 'xl'),
@@ -206,6 +219,7 @@ _CHOICES = {
     'negatives.source': ('ring', 'fixed', 'self_consistency', 'none'),
     'loss.scheme': losses.SCHEMES,
     'loss.discriminator': losses.DISCRIMINATOR_LOSSES,
+    'mi.variant': losses.MUTUAL_INFORMATION_VARIANTS,
     'optimizer.schedule': ('linear', 'constant'),
     'train.on_nonfinite': ('stop', 'skip'),
 }
@@ -214,6 +228,7 @@ _CHOICES = {
 _RANGES = {
     'seed': (0, 2**32 - 1),
     'data.samples': (1, None),
+    'data.fraction': (1e-9, 1),
     'data.max_source_length': (2, None),
     'data.max_label_length': (2, None),
     'data.max_rationale_length': (2, None),
@@ -237,6 +252,7 @@ _RANGES = {
     'loss.alpha_disc_decay': (0, 1),
     'loss.beta': (0, None),
     'loss.margin': (0, None),
+    'mi.weight': (0, None),
     'optimizer.learning_rate': (0, None),
     'optimizer.warmup_steps': (0, None),
     'optimizer.weight_decay': (0, None),

@@ -9,7 +9,7 @@ from typing import Any
 from absl import logging
 from ml_collections import config_dict
 
-from qcrd_jax import assembly, files, outputs, progress
+from qcrd_jax import assembly, files, loop, outputs, progress
 from qcrd_jax import config as configuration
 from qcrd_jax import workdir as workdirs
 from qcrd_jax.data import batches
@@ -18,7 +18,6 @@ from qcrd_jax.data.encoding import Encoding, encode
 from qcrd_jax.data.schema import Example
 from qcrd_jax.data.summary import SplitCounts, prepare_tables
 from qcrd_jax.errors import InputError
-from qcrd_jax.evaluation import prediction
 from qcrd_jax.report import write_report
 from qcrd_jax.teacher import annotate as annotation
 from qcrd_jax.teacher import judge as judgement
@@ -51,7 +50,8 @@ def run(
 def train(config: config_dict.ConfigDict, workdir: pathlib.Path) -> None:
     """Trains (or goes on), evaluates, exports and reports."""
     trainer = Trainer(config, workdir)
-    summary = outputs.finish(trainer, trainer.train())
+    (trained,) = loop.train([trainer])
+    summary = outputs.finish(trainer, trained)
     page = write_report(workdir)
     _print_result(summary)
     print(f'report: {page}')
@@ -146,20 +146,8 @@ def predict(
     for truncation in truncations:
         logging.warning('%s', truncation)
     asked = batches.evaluation_batches(encoded, lengths, batch_size=config.evaluation.batch_size)
-    texts = [
-        prediction.generate_texts(
-            trained.student,
-            trained.best.params,
-            corpus.tokenizer,
-            asked,
-            prompt,
-            max_length=length,
-        )
-        for prompt, length in (
-            ('predict_ids', config.evaluation.max_length),
-            ('explain_ids', corpus.lengths.rationale),
-        )
-    ]
+    params = trained.best.params
+    texts = trainer.answers(asked, params), trainer.rationales(asked, params)
     records = [
         {'id': question.id, 'input': question.input, 'prediction': label, 'rationale': rationale}
         for question, label, rationale in zip(questions, *texts, strict=True)

@@ -42,15 +42,8 @@ def write_predictions(trainer: Trainer, trained: Trained) -> Ratio:
     texts, ratio = trainer.predict('test', params)
     temperatures = (0.0, *trainer.config.evaluation.rationales)
     rationales = {
-        f'rationale_t{temperature}' if temperature else 'rationale': prediction.generate_texts(
-            trained.student,
-            params,
-            corpus.tokenizer,
-            trainer.evaluation_batches('test'),
-            'explain_ids',
-            max_length=corpus.lengths.rationale,
-            temperature=temperature,
-            seed=trainer.config.seed,
+        f'rationale_t{temperature}' if temperature else 'rationale': trainer.rationales(
+            trainer.evaluation_batches('test'), params, temperature
         )
         for temperature in temperatures
     }

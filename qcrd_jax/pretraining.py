@@ -170,11 +170,7 @@ def pretrain(
     state = DiscriminatorState(params, optimizer.init(params), jnp.int32(0))
     if not len(data.train):
         return state
-    step = jax.jit(
-        make_discriminator_step(discriminator, optimizer, kind=kind),
-        donate_argnames='state',
-        static_argnames='length',
-    )
+    step = _compiled_step(discriminator, optimizer, kind)
     stream = batches.training_batches(data.train, data.lengths, batch_size=batch_size, seed=seed)
     window = []
     for t in tqdm.trange(steps, desc='discriminator', unit='step', mininterval=1.0):
@@ -186,6 +182,18 @@ def pretrain(
             log(t + 1, step_metrics.mean(window))
             window = []
     return dataclasses.replace(state, updates=jnp.int32(0))  # of online updates there were none
+
+
+@functools.lru_cache(maxsize=1)
+def _compiled_step(
+    discriminator: Discriminator, optimizer: optax.GradientTransformation, kind: str
+) -> Callable[..., Any]:
+    """The jitted step; several seeds that pretrain one after another compile it once."""
+    return jax.jit(
+        make_discriminator_step(discriminator, optimizer, kind=kind),
+        donate_argnames='state',
+        static_argnames='length',
+    )
 
 
 def measure(

@@ -1,4 +1,4 @@
-"""The training steps: one pure function per method, built from losses, student, sampler and ring.
+"""The training steps: one pure function per method, built from objectives, sampler and ring.
 
 Every student step has the form
 
@@ -25,13 +25,21 @@ from jaxtyping import Array, Float, Int, Key
 from qcrd_jax import losses
 from qcrd_jax.judging import DiscriminatorState, score_rationales, update_discriminator
 from qcrd_jax.models.discriminator import Discriminator
-from qcrd_jax.models.protocol import Context, Params, Student
+from qcrd_jax.models.protocol import Params, Student
+from qcrd_jax.objectives import (
+    Contrast,
+    Decoded,
+    MutualInformation,
+    contrast_rationales,
+    encode_both_tasks,
+    label_loss,
+    mutual_information,
+)
 from qcrd_jax.optimizers import apply_if_finite
 from qcrd_jax.rationales import (
     Batch,
     NegativeSampling,
     Rationales,
-    choose,
     concatenate,
     no_rationales,
     sample_negatives,
@@ -42,6 +50,7 @@ from qcrd_jax.rationales import (
 from qcrd_jax.step_metrics import Metrics, over, single
 
 Step = Callable[['TrainState', Params | None, Batch, Array], tuple['TrainState', Metrics]]
+QcrdUpdate = Callable[['TrainState', Batch, Rationales, Array], tuple['TrainState', Metrics]]
 
 
 @functools.partial(
@@ -72,25 +81,11 @@ class TrainState:
         return cls(params, optimizer.init(params), jnp.int32(0), discriminator)
 
 
-@dataclasses.dataclass(frozen=True)
-class Contrast:
-    """The constants of QCRD's losses (sections 3.3 and 4.1)."""
-
-    alpha_pred: float = 0.5
-    alpha_cl: float = 0.5
-    alpha_disc: float = 0.5
-    alpha_disc_decay: float = 0.9
-    decay_every: str = 'update'  # update | step
-    beta: float = 0.2
-    margin: float = 3.0
-    scheme: str = 'min_max'
-    discriminator: str = 'ratio'
-    update_every: int = 100  # steps between updates of the discriminator; 0: never
-    teacher_negatives: bool = False  # contrast the teacher's negatives too (Table A3, "SC")
-
-
 def make_finetune_step(student: Student, optimizer: optax.GradientTransformation) -> Step:
-    """Plain fine-tuning: the label's cross-entropy and nothing else."""
+    """Plain fine-tuning: the label's cross-entropy and nothing else.
+
+    With `label_ids` that hold rationale and label in one (`data.targets`) it is Single-Task.
+    """
 
     def step(state, generator, batch, key):
         del generator
@@ -100,7 +95,7 @@ def make_finetune_step(student: Student, optimizer: optax.GradientTransformation
             context = student.encode(
                 params, batch['predict_ids'], batch['predict_ids'] != student.pad_id, encode_key
             )
-            loss = _label_loss(student, params, context, batch, label_key)
+            loss, _ = label_loss(student, params, context, batch, label_key)
             return loss, {'prediction_loss': single(loss)}
 
         return _update_student(state, optimizer, loss_fn)
@@ -109,12 +104,16 @@ def make_finetune_step(student: Student, optimizer: optax.GradientTransformation
 
 
 def make_dss_step(
-    student: Student, optimizer: optax.GradientTransformation, *, alpha: float = 0.5
+    student: Student,
+    optimizer: optax.GradientTransformation,
+    *,
+    alpha: float = 0.5,
+    shared: MutualInformation | None = None,
 ) -> Step:
     """Distilling step-by-step: the label and the first rationale of every question, as two tasks.
 
     Both terms are means over all tokens of the batch, as in the trainer that DSS released; the
-    rationale is `positive_ids[:, 0]`.
+    rationale is `positive_ids[:, 0]`. With `shared` it is MI, which adds its term.
     """
 
     def step(state, generator, batch, key):
@@ -124,14 +123,15 @@ def make_dss_step(
             encode_key, label_key, rationale_key = jax.random.split(
                 jax.random.fold_in(key, state.step), 3
             )
-            predict, explain = _encode_both_tasks(student, params, batch, encode_key)
-            prediction = _label_loss(student, params, predict, batch, label_key)
-            ids = batch['positive_ids'][:, :1]
+            predict, explain = encode_both_tasks(student, params, batch, encode_key)
+            prediction, label = label_loss(student, params, predict, batch, label_key)
+            ids, exists = batch['positive_ids'][:, :1], batch['positive_mask'][:, :1]
             logits = student.decode(params, explain, ids, rationale_key)
-            mask = (ids != student.pad_id) & batch['positive_mask'][:, :1, None]
+            mask = (ids != student.pad_id) & exists[..., None]
             explanation = losses.seq2seq_loss(logits, ids, mask)
             loss = losses.dss_loss(prediction, explanation, alpha=alpha)
-            return loss, {
+            term, metrics = mutual_information(Decoded(logits, mask, exists), label, shared)
+            return loss + term, metrics | {
                 'prediction_loss': single(prediction),
                 'explanation_loss': single(explanation),
             }
@@ -148,6 +148,7 @@ def make_qcrd_step(
     discriminator_optimizer: optax.GradientTransformation | None,
     contrast: Contrast,
     negatives: NegativeSampling | None,
+    shared: MutualInformation | None = None,
 ) -> Step:
     """QCRD (section 3): sample negatives from the generator, score, contrast, update.
 
@@ -158,14 +159,17 @@ def make_qcrd_step(
       discriminator_optimizer: the judge's own; it is used every `contrast.update_every` steps.
       contrast: constants of the losses.
       negatives: how the generator is sampled; None samples none.
+      shared: adds MI's term for the positives that carry gradient (MI + QCRD, Table A5).
     """
-    update = _make_qcrd_update(student, optimizer, discriminator, discriminator_optimizer, contrast)
+    update = make_qcrd_update(
+        student, optimizer, discriminator, discriminator_optimizer, contrast, shared
+    )
 
     def step(state, generator, batch, key):
-        sampling_key, _, _ = _step_keys(key, state.step)
         if negatives is None:
             sampled = no_rationales(batch)
         else:
+            sampling_key, _, _ = step_keys(key, state.step)
             sampled = sample_negatives(student, generator, batch, sampling_key, negatives)
         return update(state, batch, sampled, key)
 
@@ -179,6 +183,7 @@ def make_qcrd_chunk(
     discriminator_optimizer: optax.GradientTransformation | None,
     contrast: Contrast,
     negatives: NegativeSampling,
+    shared: MutualInformation | None = None,
 ) -> Callable[
     [TrainState, tuple[Params, ...], Batch, Array],
     tuple[TrainState, tuple[Params, ...], Metrics],
@@ -194,26 +199,36 @@ def make_qcrd_chunk(
       `chunk(state, past, batches, key) -> (state, past, metrics)` with `past` oldest first and
       every leaf of `batches` and of `metrics` stacked on a leading axis J.
     """
-    update = _make_qcrd_update(student, optimizer, discriminator, discriminator_optimizer, contrast)
+    update = make_qcrd_update(
+        student, optimizer, discriminator, discriminator_optimizer, contrast, shared
+    )
 
     def chunk(state, past, batches, key):
         lag = len(past)
         generators = jax.tree.map(lambda *slots: jnp.stack(slots), *past)
-        sampling_keys, _, _ = jax.vmap(_step_keys, in_axes=(None, 0))(
+        sampling_keys, _, _ = jax.vmap(step_keys, in_axes=(None, 0))(
             key, state.step + jnp.arange(lag)
         )
         sampled = sample_negatives_together(student, generators, batches, sampling_keys, negatives)
-
-        def body(state, inputs):
-            batch, batch_sampled = inputs
-            new_state, metrics = update(state, batch, batch_sampled, key)
-            return new_state, (state.params, metrics)
-
-        state, (trajectory, metrics) = lax.scan(body, state, (batches, sampled))
+        state, trajectory, metrics = scan_updates(update, state, batches, sampled, key)
         past = tuple(jax.tree.map(lambda leaf, i=i: leaf[i], trajectory) for i in range(lag))
         return state, past, metrics
 
     return chunk
+
+
+def scan_updates(
+    update: QcrdUpdate, state: TrainState, batches: Batch, sampled: Rationales, key: Key[Array, '']
+) -> tuple[TrainState, Params, Metrics]:
+    """J updates, one after another; also returns the J parameters that they began from, stacked."""
+
+    def body(state, inputs):
+        batch, batch_sampled = inputs
+        new_state, metrics = update(state, batch, batch_sampled, key)
+        return new_state, (state.params, metrics)
+
+    state, (trajectory, metrics) = lax.scan(body, state, (batches, sampled))
+    return state, trajectory, metrics
 
 
 def compile_step(step: Step, *, ring: bool) -> Step:
@@ -238,17 +253,18 @@ def compile_step(step: Step, *, ring: bool) -> Step:
     )
 
 
-def _make_qcrd_update(
+def make_qcrd_update(
     student: Student,
     optimizer: optax.GradientTransformation,
     discriminator: Discriminator | None,
     discriminator_optimizer: optax.GradientTransformation | None,
     contrast: Contrast,
-) -> Callable[[TrainState, Batch, Rationales, Array], tuple[TrainState, Metrics]]:
-    """The half of a QCRD step that comes after sampling."""
+    shared: MutualInformation | None,
+) -> QcrdUpdate:
+    """The half of a QCRD step that comes after sampling; see `make_qcrd_step`."""
 
     def update(state, batch, sampled, key):
-        _, student_key, judge_key = _step_keys(key, state.step)
+        _, student_key, judge_key = step_keys(key, state.step)
         positives = teacher_positives(batch, student.pad_id)
         teacher = teacher_negatives(batch, student.pad_id)
         negatives = concatenate(sampled, teacher) if contrast.teacher_negatives else sampled
@@ -260,16 +276,15 @@ def _make_qcrd_update(
 
         def loss_fn(params):
             encode_key, label_key, rationale_key, draw_key = jax.random.split(student_key, 4)
-            predict, explain = _encode_both_tasks(student, params, batch, encode_key)
-            prediction = _label_loss(student, params, predict, batch, label_key)
+            predict, explain = encode_both_tasks(student, params, batch, encode_key)
+            prediction, label = label_loss(student, params, predict, batch, label_key)
 
-            def cross_entropies(params, context, rationales):
-                logits = student.decode(params, context, rationales.ids, rationale_key)
-                return losses.sequence_cross_entropy(logits, rationales.ids, rationales.token_mask)
+            def decode(params, context, rationales):
+                return student.decode(params, context, rationales.ids, rationale_key)
 
-            per_question, metrics = _contrast_rationales(
-                functools.partial(cross_entropies, params, explain),
-                functools.partial(cross_entropies, *lax.stop_gradient((params, explain))),
+            per_question, decoded, metrics = contrast_rationales(
+                functools.partial(decode, params, explain),
+                functools.partial(decode, *lax.stop_gradient((params, explain))),
                 score,
                 positives,
                 negatives,
@@ -277,8 +292,9 @@ def _make_qcrd_update(
                 draw_key,
             )
             contrastive = losses.masked_mean(per_question, batch['example_mask'])
-            loss = contrast.alpha_pred * prediction + contrast.alpha_cl * contrastive
-            return loss, metrics | {
+            term, shared_metrics = mutual_information(decoded, label, shared)
+            loss = contrast.alpha_pred * prediction + contrast.alpha_cl * contrastive + term
+            return loss, metrics | shared_metrics | {
                 'prediction_loss': single(prediction),
                 'contrastive_loss': single(contrastive),
             }
@@ -307,62 +323,6 @@ def _make_qcrd_update(
     return update
 
 
-def _contrast_rationales(
-    cross_entropies: Callable[[Rationales], Float[Array, 'B R']],
-    constant_cross_entropies: Callable[[Rationales], Float[Array, 'B R']],
-    score: Callable[[Int[Array, 'B R T']], Float[Array, 'B R'] | None],
-    positives: Rationales,
-    negatives: Rationales,
-    contrast: Contrast,
-    draw_key: Key[Array, ''],
-) -> tuple[Float[Array, 'B'], Metrics]:
-    """L_cl per question.
-
-    Under a selecting scheme (min-max, eqs. 4-7) one positive and one negative of a question carry
-    gradient, and only their scores count. So all rationales are decoded once without gradient to
-    select, and the two selected ones once more with it: dropout is shared by the rationales of a
-    question, hence the second pass repeats the values of the first, and the gradient is that of
-    the plain min and max.
-    """
-    scheme = contrast.scheme
-    if scheme in losses.SELECTING_SCHEMES:
-        if _several(positives, negatives):
-            positive_key, negative_key = jax.random.split(draw_key)
-            everything = constant_cross_entropies(concatenate(positives, negatives))
-            count = positives.mask.shape[1]
-            hard = losses.margin_loss(everything[:, count:], margin=contrast.margin)
-            positives = choose(positives, everything[:, :count], scheme, 'positive', positive_key)
-            negatives = choose(negatives, hard, scheme, 'negative', negative_key)
-        scheme = 'min_max'  # one of each is left: all selecting schemes agree on it
-    count = positives.mask.shape[1]
-    both = concatenate(positives, negatives)
-    values = cross_entropies(both)
-    scores = score(both.ids)
-    constant = jnp.broadcast_to(jnp.arange(values.shape[1]) < count, values.shape)
-    weights = constant.astype(jnp.float32) if scores is None else scores
-    result = losses.contrastive_loss(
-        values[:, :count],
-        values[:, count:],
-        weights[:, :count],
-        weights[:, count:],
-        positives.mask,
-        negatives.mask,
-        beta=contrast.beta,
-        margin=contrast.margin,
-        scheme=scheme,
-    )
-    inside = (values[:, count:] < contrast.margin).astype(jnp.float32)
-    metrics = {
-        'positive_loss': over(values[:, :count], positives.mask),
-        'negative_loss': over(values[:, count:], negatives.mask),
-        'negative_active': over(inside, negatives.mask),
-    }
-    if scores is not None:
-        metrics['positive_score'] = over(scores[:, :count], positives.mask)
-        metrics['negative_score'] = over(scores[:, count:], negatives.mask)
-    return result.total, metrics
-
-
 def _update_student(
     state: TrainState,
     optimizer: optax.GradientTransformation,
@@ -380,35 +340,7 @@ def _update_student(
     return new_state, metrics
 
 
-def _label_loss(
-    student: Student, params: Params, context: Context, batch: Batch, key: Key[Array, '']
-) -> Float[Array, '']:
-    """L_pred of eq. 8."""
-    ids = batch['label_ids']
-    logits = student.decode(params, context, ids[:, None], key)[:, 0]
-    mask = (ids != student.pad_id) & batch['example_mask'][:, None]
-    return losses.seq2seq_loss(logits, ids, mask)
-
-
-def _encode_both_tasks(
-    student: Student, params: Params, batch: Batch, key: Key[Array, '']
-) -> tuple[Context, Context]:
-    """The questions under both prefixes, encoded in one pass: (predict, explain)."""
-    size = batch['predict_ids'].shape[0]
-    ids = jnp.concatenate([batch['predict_ids'], batch['explain_ids']])
-    context = student.encode(params, ids, ids != student.pad_id, key)
-    return (
-        jax.tree.map(lambda leaf: leaf[:size], context),
-        jax.tree.map(lambda leaf: leaf[size:], context),
-    )
-
-
-def _several(*groups: Rationales) -> bool:
-    """Whether there is anything to select from."""
-    return any(group.mask.shape[1] > 1 for group in groups)
-
-
-def _step_keys(
+def step_keys(
     key: Key[Array, ''], step: Int[Array, '']
 ) -> tuple[Key[Array, ''], Key[Array, ''], Key[Array, '']]:
     """What step t draws with: its negatives, the student's dropout, the discriminator's."""

@@ -1,25 +1,27 @@
-"""The loop: it wires data, student, discriminator, steps, checkpoints and records together."""
+"""One run: it wires data, student, discriminator, steps and checkpoints together.
+
+`loop.train` trains it, alone or beside other seeds of the same configuration.
+"""
 
 import dataclasses
 import functools
 import pathlib
-import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-import tqdm
 from absl import logging
 from ml_collections import config_dict
 
-from qcrd_jax import assembly, pretraining, step_metrics, stepping
+from qcrd_jax import assembly, pretraining, seeds, stepping, steps
 from qcrd_jax import workdir as workdirs
 from qcrd_jax.assembly import Corpus
 from qcrd_jax.checkpoint import Checkpointer
-from qcrd_jax.data import augment, batches
+from qcrd_jax.data import augment, batches, targets
 from qcrd_jax.errors import InputError
 from qcrd_jax.evaluation import prediction
+from qcrd_jax.evaluation.metrics import Ratio
 from qcrd_jax.judging import DiscriminatorState
 from qcrd_jax.metrics_log import MetricsLog
 from qcrd_jax.models.discriminator import Discriminator
@@ -27,14 +29,8 @@ from qcrd_jax.models.protocol import Params
 from qcrd_jax.models.t5 import T5Student
 from qcrd_jax.pretraining import Separation
 from qcrd_jax.ring import Ring
-from qcrd_jax.stepping import Progress, Stepper
-from qcrd_jax.steps import (
-    TrainState,
-    make_dss_step,
-    make_finetune_step,
-    make_qcrd_chunk,
-    make_qcrd_step,
-)
+from qcrd_jax.stepping import Progress
+from qcrd_jax.steps import TrainState
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,30 +55,65 @@ class Trained:
     sampling_seconds: float | None  # per step, of the negatives alone
 
 
-class Trainer:
-    """One run. Built from a configuration; `train` goes on from the latest checkpoint."""
+@dataclasses.dataclass(frozen=True)
+class Position:
+    """How far a run has come: all of it that training changes."""
 
-    def __init__(self, config: config_dict.ConfigDict, workdir: pathlib.Path):
+    step: int
+    progress: Progress
+    best: Best
+    separation: Separation | None
+
+
+class Trainer:
+    """One run, built from a configuration."""
+
+    def __init__(
+        self,
+        config: config_dict.ConfigDict,
+        workdir: pathlib.Path,
+        *,
+        twin: 'Trainer | None' = None,
+    ):
+        """Reads the data and builds the models.
+
+        Args:
+          config: of the run.
+          workdir: of the run.
+          twin: a run of the same configuration but for the seed, whose data and programs are used.
+        """
         self.config, self.workdir = config, workdir
-        dataset = assembly.read_dataset(config, workdir)
-        self.corpus = assembly.build_corpus(config, dataset, workdir)
-        for truncation in self.corpus.truncations:
-            logging.warning('%s', truncation)
-        self._warn_of_missing_rationales()
-        self.student, self._theta_0 = assembly.build_student(config, self.corpus.tokenizer)
+        self.corpus = twin.corpus if twin else self._read()
+        if twin and config.student.pretrained:
+            self.student, self._theta_0 = twin.student, twin._theta_0
+        else:
+            self.student, self._theta_0 = assembly.build_student(config, self.corpus.tokenizer)
         judge = assembly.build_discriminator(
             config, self.corpus.tokenizer, self.student, self._theta_0
         )
         self.discriminator, self._judge_0 = judge if judge else (None, None)
-        self.optimizer, self.schedule = assembly.build_optimizer(config)
-        self._pretraining_optimizer, self._judge_optimizer = (
-            assembly.build_discriminator_optimizers(config)
-        )
+        if twin:
+            self.optimizer, self.schedule = twin.optimizer, twin.schedule
+            self._pretraining_optimizer = twin._pretraining_optimizer
+            self._judge_optimizer = twin._judge_optimizer
+        else:
+            self.optimizer, self.schedule = assembly.build_optimizer(config)
+            self._pretraining_optimizer, self._judge_optimizer = (
+                assembly.build_discriminator_optimizers(config)
+            )
         self.negatives = assembly.negative_sampling(config, self.corpus.lengths)
         self.lag = assembly.generator_lag(config)
 
-    def _warn_of_missing_rationales(self) -> None:
-        counts = self.corpus.encoded['train'].counts()
+    def _read(self) -> Corpus:
+        dataset = assembly.read_dataset(self.config, self.workdir)
+        corpus = assembly.build_corpus(self.config, dataset, self.workdir)
+        for truncation in corpus.truncations:
+            logging.warning('%s', truncation)
+        self._warn_of_missing_rationales(corpus)
+        return corpus
+
+    def _warn_of_missing_rationales(self, corpus: Corpus) -> None:
+        counts = corpus.encoded['train'].counts()
         if self.config.method != 'finetune' and counts['without_positive'] * 2 > counts['examples']:
             logging.warning(
                 '%d of %d training questions have no positive rationale and train on their label '
@@ -90,24 +121,7 @@ class Trainer:
                 counts['without_positive'], counts['examples'],
             )  # fmt: skip
 
-    def train(self) -> Trained:
-        """Pretrains the discriminator, trains the student, selects on validation."""
-        with Checkpointer(workdirs.checkpoints(self.workdir)) as checkpointer:
-            restored = self.restore(checkpointer)
-            step = restored[0] if restored else None
-            with MetricsLog(self.workdir, resume_step=step) as log:
-                if restored:
-                    step, progress, best, separation = restored
-                    print(f'going on from step {step}', flush=True)
-                else:
-                    step, progress, best, separation = self._start(log)
-                    self._save(checkpointer, step, progress, best, separation)
-                progress, best = self._loop(log, checkpointer, step, progress, best, separation)
-        return self._trained(progress, best, separation)
-
-    def restore(
-        self, checkpointer: Checkpointer
-    ) -> tuple[int, Progress, Best, Separation | None] | None:
+    def restore(self, checkpointer: Checkpointer) -> Position | None:
         """The latest whole checkpoint, or None where there is none."""
         like = jax.eval_shape(self._unpretrained)
         restored = checkpointer.restore({'progress': like, 'best': self._theta_0})
@@ -128,7 +142,7 @@ class Trainer:
         arrays = jax.tree.map(jnp.array, restored.state)
         best = Best(arrays['best'], metadata['best_step'], metadata['best_accuracy'])
         separation = metadata['separation']
-        return (
+        return Position(
             restored.step,
             arrays['progress'],
             best,
@@ -147,8 +161,7 @@ class Trainer:
             raise InputError(
                 f'--workdir: {self.workdir} has no checkpoint; run --mode=train there first.'
             )
-        _, progress, best, separation = restored
-        return self._trained(progress, best, separation, timed=False)
+        return self.finished(restored, timed=False)
 
     def _initial(self, theta_0: Params, judge: DiscriminatorState | None) -> Progress:
         """What training starts from: theta_0 in copies, for its buffers are going to be donated."""
@@ -164,12 +177,13 @@ class Trainer:
             judge = DiscriminatorState(self._judge_0, opt_state, jnp.int32(0))
         return self._initial(self._theta_0, judge)
 
-    def _start(self, log: MetricsLog) -> tuple[int, Progress, Best, Separation | None]:
+    def start(self, log: MetricsLog) -> Position:
+        """Pretrains the discriminator, if there is one; the run is then before step 0."""
         judge, separation = None, None
         if self.discriminator is not None:
             judge, separation = self._pretrain_discriminator(log)
         best = Best(jax.device_get(self._theta_0), 0, -1.0)
-        return 0, self._initial(self._theta_0, judge), best, separation
+        return Position(0, self._initial(self._theta_0, judge), best, separation)
 
     def _pretrain_discriminator(self, log: MetricsLog) -> tuple[DiscriminatorState, Separation]:
         config, corpus = self.config, self.corpus
@@ -214,74 +228,9 @@ class Trainer:
                 '--config.train.on_nonfinite=skip.'
             )
 
-    def _loop(
-        self,
-        log: MetricsLog,
-        checkpointer: Checkpointer,
-        step: int,
-        progress: Progress,
-        best: Best,
-        separation: Separation | None,
-    ) -> tuple[Progress, Best]:
-        settings = self.config.train
-        stepper = self._stepper()
-        events = (settings.log_every, settings.evaluate_every, settings.checkpoint_every)
-        bar = tqdm.tqdm(
-            total=settings.steps, initial=step, desc='train', unit='step', mininterval=1.0
-        )
-        saved = time.monotonic()
-        with bar:
-            while step < settings.steps:
-                stop = min(settings.steps, *(step - step % every + every for every in events))
-                progress = self._window(log, stepper, progress, step, stop, bar)
-                step = stop
-                if step % settings.evaluate_every == 0 or step == settings.steps:
-                    best = self._validate(log, step, progress, best)
-                    bar.set_postfix(validation=f'{best.accuracy:.3f} best')
-                minutes = (time.monotonic() - saved) / 60
-                due = step % settings.checkpoint_every == 0
-                if (due and minutes >= settings.checkpoint_minutes) or step == settings.steps:
-                    self._save(checkpointer, step, progress, best, separation)
-                    saved = time.monotonic()
-        return progress, best
-
-    def _window(
-        self,
-        log: MetricsLog,
-        stepper: Stepper,
-        progress: Progress,
-        step: int,
-        stop: int,
-        bar: tqdm.tqdm,
-    ) -> Progress:
-        """Takes the steps up to `stop` and logs their means."""
-        start, first, window = time.perf_counter(), step, []
-        while step < stop:
-            before = step
-            progress, step, metrics = stepper.advance(progress, step, stop)
-            window.append(metrics)
-            bar.update(step - before)
-        window = jax.device_get(window)
-        seconds = (time.perf_counter() - start) / (stop - first)
-        values = step_metrics.mean(window)
-        values |= {
-            'nonfinite': sum(float(np.sum(metrics['nonfinite'][0])) for metrics in window),
-            'learning_rate': float(self.schedule(stop - 1)),
-            'seconds_per_step': seconds,
-        }
-        log.write('train', stop, values)
-        if values['nonfinite'] and self.config.train.on_nonfinite == 'stop':
-            flags = np.concatenate([np.atleast_1d(metrics['nonfinite'][0]) for metrics in window])
-            bad = first + int(np.argmax(flags > 0))
-            raise InputError(
-                f'step {bad}: the gradient is not finite. The last checkpoint is before it; lower '
-                '--config.optimizer.learning_rate, or pass over such steps by '
-                '--config.train.on_nonfinite=skip, in another --workdir.'
-            )
-        return progress
-
-    def _validate(self, log: MetricsLog, step: int, progress: Progress, best: Best) -> Best:
-        _, ratio = self.predict('validation', progress.state.params)
+    def validate(self, log: MetricsLog, step: int, params: Params, best: Best) -> Best:
+        """Measures the student on the validation split, and keeps it if it is better."""
+        _, ratio = self.predict('validation', params)
         better = ratio.value > best.accuracy
         log.write(
             'validation',
@@ -295,21 +244,53 @@ class Trainer:
         )
         if not better:
             return best
-        return Best(jax.device_get(progress.state.params), step, ratio.value)
+        return Best(jax.device_get(params), step, ratio.value)
 
-    def predict(self, split: str, params: Params) -> tuple[list[str], Any]:
+    def predict(self, split: str, params: Params) -> tuple[list[str], Ratio]:
         """Greedy labels of a split, each example once, and how many are right."""
-        texts = prediction.generate_texts(
-            self.student,
-            params,
-            self.corpus.tokenizer,
-            self.evaluation_batches(split),
-            'predict_ids',
-            max_length=self.config.evaluation.max_length,
-        )
+        texts = self.answers(self.evaluation_batches(split), params)
         examples = self.corpus.examples[split]
         _, ratio = prediction.answer_accuracy(texts, examples, self.corpus.answer_type)
         return texts, ratio
+
+    def answers(self, asked: prediction.Batches, params: Params) -> list[str]:
+        """The greedy label of every question."""
+        if self._joint:
+            return [targets.split(text)[1] for text in self._write(asked, params, 0.0)]
+        return prediction.generate_texts(
+            self.student,
+            params,
+            self.corpus.tokenizer,
+            asked,
+            'predict_ids',
+            max_length=self.config.evaluation.max_length,
+        )
+
+    def rationales(
+        self, asked: prediction.Batches, params: Params, temperature: float = 0.0
+    ) -> list[str]:
+        """A rationale for every question; greedy at temperature 0."""
+        texts = self._write(asked, params, temperature)
+        return [targets.split(text)[0] for text in texts] if self._joint else texts
+
+    @property
+    def _joint(self) -> bool:
+        """Whether the student writes rationale and label in one."""
+        return self.config.method == 'single_task'
+
+    def _write(self, asked: prediction.Batches, params: Params, temperature: float) -> list[str]:
+        """What the student reasons, with its answer where it has one task."""
+        lengths, shortest = self.corpus.lengths, self.config.evaluation.max_length
+        return prediction.generate_texts(
+            self.student,
+            params,
+            self.corpus.tokenizer,
+            asked,
+            'predict_ids' if self._joint else 'explain_ids',
+            max_length=max(lengths.label, shortest) if self._joint else lengths.rationale,
+            temperature=temperature,
+            seed=self.config.seed,
+        )
 
     def evaluation_batches(self, split: str) -> prediction.Batches:
         """The batches of a split, each example once."""
@@ -319,28 +300,35 @@ class Trainer:
             batch_size=self.config.evaluation.batch_size,
         )
 
-    def _stepper(self) -> Stepper:
-        config, arguments = self.config, (self.student, self.optimizer)
-        chunk = None
-        if config.method == 'finetune':
-            step = make_finetune_step(*arguments)
-        elif config.method == 'dss':
-            step = make_dss_step(*arguments, alpha=config.loss.alpha_pred)
-        else:
-            arguments += (self.discriminator, self._judge_optimizer, assembly.contrast(config))
-            step = make_qcrd_step(*arguments, self.negatives)
-            if self.lag and config.negatives.together:
-                chunk = make_qcrd_chunk(*arguments, self.negatives)
-        return Stepper(
-            step,
-            chunk,
-            self._training_batches(),
-            assembly.key_of(config, 'train'),
-            lag=self.lag,
-            fixed_generator=assembly.fixed_generator(config, self.student, self._theta_0),
-        )
+    def programs(self, *, together: bool) -> tuple[steps.Step, Callable[..., Any] | None]:
+        """The method's step, and its chunk where negatives are sampled for several steps at once.
 
-    def _training_batches(self) -> stepping.BatchStream:
+        Args:
+          together: those for several seeds, of `qcrd_jax.seeds`.
+        """
+        config, arguments = self.config, (self.student, self.optimizer)
+        shared = assembly.shared_information(config)
+        if assembly.contrastive(config):
+            arguments += (self.discriminator, self._judge_optimizer, assembly.contrast(config))
+            arguments += (self.negatives, shared)
+            module = seeds if together else steps
+            several = self.lag and config.negatives.together
+            return (
+                module.make_qcrd_step(*arguments),
+                module.make_qcrd_chunk(*arguments) if several else None,
+            )
+        if config.method in ('dss', 'mi'):
+            step = steps.make_dss_step(*arguments, alpha=config.loss.alpha_pred, shared=shared)
+        else:
+            step = steps.make_finetune_step(*arguments)
+        return seeds.over_seeds(step) if together else step, None
+
+    def fixed_generator(self) -> Params | None:
+        """What negatives are sampled from in place of a ring, if anything is."""
+        return assembly.fixed_generator(self.config, self.student, self._theta_0)
+
+    def training_batches(self) -> stepping.BatchStream:
+        """The batch of every step."""
         return batches.training_batches(
             self.corpus.encoded['train'],
             self.corpus.lengths,
@@ -361,30 +349,30 @@ class Trainer:
             for split, encoded in self.corpus.encoded.items()
         }
 
-    def _save(
-        self,
-        checkpointer: Checkpointer,
-        step: int,
-        progress: Progress,
-        best: Best,
-        separation: Separation | None,
-    ) -> None:
+    def save(self, checkpointer: Checkpointer, position: Position) -> None:
+        """Starts saving a checkpoint."""
+        best, separation = position.best, position.separation
         metadata = {
             'fingerprint': self._fingerprint,
             'best_step': best.step,
             'best_accuracy': best.accuracy,
             'separation': separation._asdict() if separation else None,
         }
-        checkpointer.save(step, {'progress': progress, 'best': best.params}, metadata)
+        state = {'progress': position.progress, 'best': best.params}
+        checkpointer.save(position.step, state, metadata)
 
-    def _trained(
-        self, progress: Progress, best: Best, separation: Separation | None, *, timed: bool = True
-    ) -> Trained:
-        seconds = None
+    def finished(self, position: Position, *, timed: bool = True) -> Trained:
+        """The run at its last step.
+
+        Args:
+          position: of the last step.
+          timed: whether the sampling of negatives is timed by itself.
+        """
+        progress, seconds = position.progress, None
         if timed and self.negatives is not None:
             together = self.lag if self.config.negatives.together else 1
             generators = progress.ring.slots[:together] if progress.ring else [self._theta_0]
-            stream = self._training_batches()
+            stream = self.training_batches()
             seconds = stepping.sampling_seconds(
                 self.student,
                 generators,
@@ -393,7 +381,13 @@ class Trainer:
                 self.negatives,
             )
         return Trained(
-            self.corpus, self.student, self.discriminator, progress, best, separation, seconds
+            self.corpus,
+            self.student,
+            self.discriminator,
+            progress,
+            position.best,
+            position.separation,
+            seconds,
         )
 
 

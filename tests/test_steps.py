@@ -17,6 +17,7 @@ from qcrd_jax.judging import (
 )
 from qcrd_jax.models import T5Config, T5Student
 from qcrd_jax.models.discriminator import Discriminator, join
+from qcrd_jax.objectives import contrast_rationales
 from qcrd_jax.ring import Ring
 
 CONFIG = T5Config(
@@ -313,15 +314,18 @@ def test_selecting_first_leaves_the_gradient_as_it_is(initial, scheme):
     def score(ids):
         return jnp.stack([jnp.stack([by_ids[bytes(np.asarray(r))] for r in row]) for row in ids])
 
-    def entropies(params, group):
+    def decode(params, group):
         context = STUDENT.encode(params, explain, explain != 0, encode_key)
-        logits = STUDENT.decode(params, context, group.ids, decode_key)
+        return STUDENT.decode(params, context, group.ids, decode_key)
+
+    def entropies(params, group):
+        logits = decode(params, group)
         return losses.sequence_cross_entropy(logits, jnp.asarray(group.ids), group.token_mask)
 
     def two_passes(params):
-        total, _ = steps._contrast_rationales(
-            lambda group: entropies(params, group),
-            lambda group: entropies(initial[0], group),
+        total, _, _ = contrast_rationales(
+            lambda group: decode(params, group),
+            lambda group: decode(initial[0], group),
             score,
             positives,
             negatives,
@@ -360,9 +364,16 @@ def test_with_one_rationale_of_each_kind_there_is_nothing_to_select(scheme):
     one = rationales.Rationales(
         batch['positive_ids'][:1, :1], batch['positive_ids'][:1, :1] != 0, jnp.ones((1, 1), bool)
     )
-    total, _ = steps._contrast_rationales(
-        lambda group: jnp.array([[2.0, 1.0]]),
-        lambda group: jnp.array([[2.0, 1.0]]),
+
+    def decode(group):
+        # Softmax gives the target exp(-2), then exp(-1), and shares the rest evenly.
+        entropies = jnp.array([2.0, 1.0])[None, :, None, None]
+        others = jnp.log((jnp.exp(entropies) - 1) / (CONFIG.vocab_size - 1))
+        return jnp.where(jax.nn.one_hot(group.ids, CONFIG.vocab_size) > 0, 0.0, others)
+
+    total, _, _ = contrast_rationales(
+        decode,
+        decode,
         lambda ids: jnp.array([[0.5, 0.25]]),
         one,
         one,

@@ -15,6 +15,7 @@ import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
 
@@ -58,6 +59,34 @@ class Dataset:
     splits: Splits
     answer_type: AnswerType
     fingerprint: str
+
+    def with_part_of_train(self, fraction: float) -> 'Dataset':
+        """Returns the dataset with a share of its training questions, at least one (Fig. 4).
+
+        The questions are drawn by a seed of their own, and a larger share holds the smaller ones.
+        """
+        train = self.splits['train']
+        count = max(1, round(fraction * len(train)))
+        places = np.sort(np.random.default_rng(0).permutation(len(train))[:count])
+        part = Part(train, places)
+        return Dataset(
+            {**self.splits, 'train': part}, self.answer_type, f'{self.fingerprint}/{count}'
+        )
+
+
+class Part(Sequence[Example]):
+    """Some of the examples of a split, read as they are asked for."""
+
+    def __init__(self, examples: Sequence[Example], places: np.ndarray):
+        self._examples, self._places = examples, places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, place: int | slice) -> Any:
+        if isinstance(place, slice):
+            return [self[i] for i in range(*place.indices(len(self)))]
+        return self._examples[int(self._places[place])]
 
 
 @dataclasses.dataclass(eq=False)

@@ -11,6 +11,7 @@ import numpy as np
 from absl import logging
 
 from qcrd_jax import progress
+from qcrd_jax.data import targets
 from qcrd_jax.data.ragged import Groups, Ids, Ragged
 from qcrd_jax.data.schema import AnswerType, Example, LabelsRule, PositivesRule
 from qcrd_jax.data.self_consistency import split_samples, training_label
@@ -70,6 +71,7 @@ class Encoding:
       positives: which samples are positives; see `self_consistency.split_samples`.
       samples: K, of each question's samples the first K are used.
       labels: whose labels are learned; see `self_consistency.training_label`.
+      joint: the label's target begins with the first rationale (Single-Task, see `targets`).
     """
 
     prefixes: tuple[str, str]
@@ -77,6 +79,7 @@ class Encoding:
     positives: PositivesRule = 'self_consistency'
     samples: int = 5
     labels: LabelsRule = 'gold'
+    joint: bool = False
 
 
 def encode(examples: Sequence[Example], tokenizer: Tokenizer, encoding: Encoding) -> Encoded:
@@ -98,6 +101,9 @@ def encode(examples: Sequence[Example], tokenizer: Tokenizer, encoding: Encoding
         training_label(example, encoding.answer_type, encoding.labels, encoding.samples)
         for example in examples
     ]
+    if encoding.joint:
+        rationales = [next(iter(sample.positives), '') for sample in split]
+        labels = [targets.join(*pair) for pair in zip(rationales, labels, strict=True)]
     return Encoded(
         predict=Ragged.of(ids.of(predict_prefix + question for question in questions)),
         explain=Ragged.of(ids.of(explain_prefix + question for question in questions)),
