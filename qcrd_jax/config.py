@@ -69,7 +69,8 @@ def _data() -> config_dict.ConfigDict:
     mwp.two_step = 0.25  # share of problems that take two operations
     mwp.distractors = 0.25  # share of problems with a number that is not needed
     mwp.operations = '+-*/'  # the operations that occur
-    mwp.stories = 4  # stories per operation, and per pair of operations, at most
+    mwp.stories = 4  # stories per operation at most, of 16; per pair of operations at most 1 in 4
+    mwp.first_story = 0  # the place of the first of them, 0 to 15; 4 and on are not in the default
     mwp.teacher_temperature = 0.7  # the noisy teacher slips more often when it is hotter
     return data
 

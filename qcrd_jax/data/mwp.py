@@ -12,7 +12,9 @@ from fractions import Fraction
 
 import numpy as np
 
+from qcrd_jax.data import stories
 from qcrd_jax.data.schema import Example, TeacherSample
+from qcrd_jax.data.stories import Story
 from qcrd_jax.data.teacher_output import parse_answer
 from qcrd_jax.errors import InputError
 
@@ -46,7 +48,10 @@ class Settings:
       two_step: share of problems that take two operations.
       distractors: share of problems with a number that is not needed.
       operations: the operations that occur, some of '+-*/'.
-      stories: at most so many stories per operation (and per pair of operations).
+      stories: at most so many stories per operation; a pair of operations has one at every fourth
+        place (`data.stories`).
+      first_story: the place of the first of them; datasets whose places do not overlap share no
+        story.
       samples: rationales that the teacher gives per problem.
       teacher_temperature: of the teacher; it slips in a step with probability
         1 / (1 + exp(1 / temperature)): never at 0, 0.19 at 0.7, 0.34 at 1.5.
@@ -61,6 +66,7 @@ class Settings:
     distractors: float = 0.25
     operations: str = '+-*/'
     stories: int = 4
+    first_story: int = 0
     samples: int = 5
     teacher_temperature: float = 0.7
 
@@ -75,13 +81,10 @@ class Settings:
         self._check('operations', self.operations and not set(self.operations) - set('+-*/'),
                     'some of +-*/')  # fmt: skip
         self._check('stories', self.stories >= 1, 'at least 1')
+        self._check('first_story', self.first_story >= 0, 'not negative')
         self._check('samples', self.samples >= 0, 'not negative')
         self._check('teacher_temperature', self.teacher_temperature >= 0, 'not negative')
-        if self.two_step and not self._stories(steps=2):
-            raise InputError(
-                f'data.mwp.two_step: no story of two steps uses only {self.operations!r}; set it '
-                'to 0 or allow more of data.mwp.operations.'
-            )
+        self._check_stories()
 
     def _check(self, field: str, good: object, expected: str) -> None:
         if not good:
@@ -89,15 +92,27 @@ class Settings:
                 f'data.mwp.{field}: expected {expected}, got {getattr(self, field)!r}.'
             )
 
-    def _stories(self, steps: int) -> list['_Story']:
-        counts: dict[str, int] = {}
-        chosen = []
-        for story in _STORIES:
-            if len(story.operations) == steps and not set(story.operations) - set(self.operations):
-                counts[story.operations] = counts.get(story.operations, 0) + 1
-                if counts[story.operations] <= self.stories:
-                    chosen.append(story)
-        return chosen
+    def _check_stories(self) -> None:
+        """Refuses a choice of stories that leaves an operation, or two steps, without any."""
+        if self.two_step and not stories.select(self.operations, 2, 0, stories.PLACES):
+            raise InputError(
+                f'data.mwp.two_step: no story of two steps uses only {self.operations!r}; set it '
+                'to 0 or allow more of data.mwp.operations.'
+            )
+        told = ''.join(story.operations for story in self._stories(steps=1))
+        missing = [operation for operation in self.operations if operation not in told]
+        if self.two_step and not self._stories(steps=2):
+            missing.append('two steps')
+        if missing:
+            raise InputError(
+                f'data.mwp.first_story: no story is left for {", ".join(missing)} at the places '
+                f'{self.first_story} to {self.first_story + self.stories - 1}. Those of one step '
+                f'stand at 0 to {stories.PLACES - 1}, those of two steps at every '
+                f'{stories.PAIR_STEP}th place from 0 on.'
+            )
+
+    def _stories(self, steps: int) -> list[Story]:
+        return stories.select(self.operations, steps, self.first_story, self.stories)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +122,7 @@ class Problem:
     question: str
     numbers: tuple[int, ...]
     operations: str
-    things: str
+    unit: str
     distractor: int | None
 
     @property
@@ -166,49 +181,11 @@ def _examples(
 # --- Problems -------------------------------------------------------------------------------------
 
 
-@dataclasses.dataclass(frozen=True)
-class _Story:
-    """Facts and a question; the numbers appear in the order in which the solution takes them."""
-
-    operations: str
-    facts: str
-    question: str
-
-
-_STORIES = (
-    _Story('+', '{name} has {a} {things} and buys {b} more.', 'How many {things} are there now?'),
-    _Story('+', '{name} finds {a} {things} and {other} finds {b}.', 'How many {things} in all?'),
-    _Story('+', 'A box holds {a} {things}. {name} puts in {b} more.', 'How many are in it now?'),
-    _Story('+', '{name} sold {a} {things} today and {b} before.', 'How many {things} were sold?'),
-    _Story('-', '{name} has {a} {things} and gives away {b}.', 'How many {things} are left?'),
-    _Story('-', '{name} has {a} {things} and {other} has {b}.', 'How many more has {name}?'),
-    _Story('-', 'A box holds {a} {things}. {name} takes out {b}.', 'How many are in it now?'),
-    _Story('-', '{name} needs {a} {things} and has {b}.', 'How many {things} are missing?'),
-    _Story('*', '{name} has {a} boxes of {b} {things} each.', 'How many {things} in all?'),
-    _Story('*', 'For {a} days {name} buys {b} {things} a day.', 'How many {things} are bought?'),
-    _Story('*', 'There are {a} rows of {b} {things}.', 'How many {things} in all?'),
-    _Story('*', '{name} fills {a} bags with {b} {things} each.', 'How many {things} are used?'),
-    _Story('/', '{name} shares {a} {things} among {b} friends.', 'How many does each one get?'),
-    _Story('/', '{name} puts {a} {things} into {b} boxes.', 'How many {things} are in each box?'),
-    _Story('/', 'There are {a} {things} in {b} rows.', 'How many {things} are in each row?'),
-    _Story('/', '{name} deals {a} {things} to {b} players.', 'How many does each one get?'),
-    _Story('+-', '{name} has {a} {things}, buys {b} and gives away {c}.', 'How many are left?'),
-    _Story('-+', '{name} has {a} {things}, sells {b} and finds {c}.', 'How many are there now?'),
-    _Story('--', '{name} has {a} {things}, sells {b} and loses {c}.', 'How many are left?'),
-    _Story('++', '{name} finds {a}, then {b}, then {c} {things}.', 'How many {things} in all?'),
-    _Story('*+', '{name} has {a} boxes of {b} {things} and {c} more.', 'How many in all?'),
-    _Story('*-', '{name} has {a} boxes of {b} {things} and sells {c}.', 'How many are left?'),
-    _Story('+/', '{name} puts {a} and {b} {things} into {c} boxes.', 'How many are in each box?'),
-    _Story('-/', '{name} has {a} {things}, sells {b} and shares the rest among {c} friends.',
-           'How many does each one get?'),
-)  # fmt: skip
-
-
 def _draw_problem(
-    settings: Settings, pools: dict[int, list[_Story]], random: np.random.Generator
+    settings: Settings, pools: dict[int, list[Story]], random: np.random.Generator
 ) -> Problem:
-    stories = pools[2 if random.random() < settings.two_step else 1]
-    story = stories[random.integers(len(stories))]
+    pool = pools[2 if random.random() < settings.two_step else 1]
+    story = pool[random.integers(len(pool))]
     numbers = _draw_numbers(story.operations, settings.max_number, random)
     name, other = _draw_two(_NAMES, random)
     things, other_things = _draw_two(_THINGS, random)
@@ -223,7 +200,8 @@ def _draw_problem(
         aside = f'{name} also sees {distractor} {other_things}.'
         sentences.insert(int(random.integers(2)), aside)
     sentences.append(story.question.format(**words))
-    return Problem(' '.join(sentences), numbers, story.operations, things, distractor)
+    unit = story.unit or things
+    return Problem(' '.join(sentences), numbers, story.operations, unit, distractor)
 
 
 def _draw_numbers(operations: str, largest: int, random: np.random.Generator) -> tuple[int, ...]:
@@ -286,7 +264,7 @@ def _ask_teacher(
         x, y, z = (_spell(value) for value in (left, right, result))
         instruction = _INSTRUCTIONS[operation].format(x=x, y=y)
         sentences.append(
-            form.format(instruction=instruction, x=x, op=operation, y=y, z=z, things=problem.things)
+            form.format(instruction=instruction, x=x, op=operation, y=y, z=z, things=problem.unit)
         )
     text = f'{" ".join(sentences)} The answer is {_spell(result)}.'
     rationale, answer = parse_answer(text, 'equation')
