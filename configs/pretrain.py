@@ -1,0 +1,36 @@
+"""A tiny student pretrained on generated word problems of many stories, to start from.
+
+Stories 5 to 16 of every operation and numbers up to 99; the teacher never slips. What is trained
+from here on is measured on stories 1 to 4, which this student has never seen.
+
+Command: python run.py --config=configs/pretrain.py --workdir=runs/pretrained
+  and then --config.student.pretrained=runs/pretrained/hf; name a tokenizer that knows the words of
+  the questions to come by --config.student.tokenizer (docs/results.md has one made of SVAMP).
+Hardware: 2 CPU cores.
+Score: not yet measured.
+"""
+
+from qcrd_jax.config import base_config
+
+
+def get_config():
+    """Returns the configuration of the pretraining."""
+    config = base_config()
+    config.method = 'dss'
+    config.data.name = 'mwp'
+    config.data.length_bucket = 4
+    config.data.mwp.train = 40000
+    config.data.mwp.seed = 1  # apart from the problems that are trained on later
+    config.data.mwp.first_story = 4
+    config.data.mwp.stories = 12
+    config.data.mwp.teacher_temperature = 0.0
+    config.data.samples = 1
+    config.student.size = 'tiny'
+    config.student.pretrained = ''
+    config.student.dropout = 0.0
+    config.optimizer.learning_rate = 2e-3
+    config.optimizer.warmup_steps = 200
+    config.train.steps = 4000
+    config.train.batch_size = 32
+    config.train.evaluate_every = 1000
+    return config
