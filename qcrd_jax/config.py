@@ -35,6 +35,7 @@ def base_config() -> config_dict.ConfigDict:
     config.evaluation = _evaluation()
     config.teacher = _teacher()
     config.judge = _judge()
+    config.reproduce = _reproduce()
     return config.lock()
 
 
@@ -204,6 +205,26 @@ def _judge() -> config_dict.ConfigDict:
     return judge
 
 
+def _reproduce() -> config_dict.ConfigDict:
+    reproduce = config_dict.ConfigDict()
+    reproduce.name = ''  # stem of the table's files
+    reproduce.title = ''  # of the table
+    reproduce.caption = ''  # what the paper's table is
+    reproduce.unit = 'accuracy, %'  # of the values
+    reproduce.kind = 'table'  # table | curve (the columns are numbers on an axis)
+    reproduce.baseline = ''  # row that the others are tested against; '': none
+    reproduce.higher_is_better = True  # of the values
+    reproduce.cells = ()  # the grid, see qcrd_jax/grid.py
+    reproduce.rows = ()  # run these rows alone; (): all
+    reproduce.columns = ()  # run these columns alone; (): all
+    reproduce.seeds = (0, 1, 2, 3, 4)  # of every cell
+    reproduce.together = 0  # seeds in one program; 0: as many as memory holds, 1: one by one
+    reproduce.keep = 'students'  # results | students | everything (checkpoints too) of a done run
+    reproduce.models = ''  # folder of checkpoints named as on the Hub; '': the Hub
+    reproduce.dry_run = False  # say what would be run, and write the report of what is there
+    return reproduce
+
+
 _CHOICES = {
     'method': METHODS,
     'data.name': ('svamp', 'cqa', 'anli1', 'esnli', 'mwp', 'custom'),
@@ -222,6 +243,8 @@ _CHOICES = {
     'loss.discriminator': losses.DISCRIMINATOR_LOSSES,
     'mi.variant': losses.MUTUAL_INFORMATION_VARIANTS,
     'optimizer.schedule': ('linear', 'constant'),
+    'reproduce.kind': ('table', 'curve'),
+    'reproduce.keep': ('results', 'students', 'everything'),
     'train.on_nonfinite': ('stop', 'skip'),
 }
 
@@ -280,6 +303,7 @@ _RANGES = {
     'teacher.output_price': (0, None),
     'teacher.budget': (0, None),
     'teacher.max_tokens_total': (0, None),
+    'reproduce.together': (0, None),
     'judge.questions': (1, None),
     'judge.seed': (0, 2**32 - 1),
     'judge.temperature': (0, 2),
@@ -316,6 +340,12 @@ def validate(config: config_dict.ConfigDict) -> None:
             )
     _expect_texts('data.classes', config.data.classes, at_least=2)
     _expect_texts('judge.runs', config.judge.runs, at_least=2, at_most=2)
+    seeds = config.reproduce.seeds
+    whole = all(isinstance(seed, int) and 0 <= seed < 2**32 for seed in seeds)
+    if not seeds or not whole or len(set(seeds)) < len(seeds):
+        raise InputError(
+            f'--config.reproduce.seeds: expected different whole numbers, got {seeds!r}.'
+        )
     splits = config.teacher.splits
     if not splits or set(splits) - {'train', 'validation', 'test'}:
         raise InputError(

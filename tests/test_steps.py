@@ -24,6 +24,7 @@ CONFIG = T5Config(
     vocab_size=23, d_model=16, d_kv=4, d_ff=24, num_heads=2, encoder_layers=1, decoder_layers=1
 )
 STUDENT, JUDGE = T5Student(CONFIG), Discriminator(CONFIG)
+STILL = T5Student(dataclasses.replace(CONFIG, dropout_rate=0.0))
 B, S, L, T, M, K = 4, 7, 4, 6, 3, 2
 RATE = 1e-2
 SAMPLING = steps.NegativeSampling(count=2, max_length=T, temperature=1.5)
@@ -478,3 +479,68 @@ def test_scores_do_not_depend_on_the_padding_that_is_cut(initial):
         score_rationales(JUDGE, initial[1], on_device(batch), ids, None, n) for n in (None, length)
     )
     np.testing.assert_allclose(cut, whole, atol=1e-6)
+
+
+@pytest.mark.parametrize('variant', losses.MUTUAL_INFORMATION_VARIANTS)
+def test_mi_adds_its_term_to_dss(initial, variant):
+    # The term by loops over questions, in NumPy from the two tasks' logits; no dropout here.
+    optimizer = optimizers.adamw(RATE)
+    shared = steps.MutualInformation(0.7, variant)
+    batch = make_batch()
+    state = make_state(initial, optimizer)
+    plain, dss = (
+        jax.jit(steps.make_dss_step(STILL, optimizer, alpha=0.3, shared=how))(
+            state, None, batch, KEY
+        )[1]
+        for how in (shared, None)
+    )
+    predict = STILL.encode(initial[0], batch['predict_ids'], batch['predict_ids'] != 0)
+    explain = STILL.encode(initial[0], batch['explain_ids'], batch['explain_ids'] != 0)
+    label_ids, rationale_ids = batch['label_ids'], batch['positive_ids'][:, :1]
+    labels = STILL.decode(initial[0], predict, jnp.asarray(label_ids)[:, None])[:, 0]
+    rationales_ = STILL.decode(initial[0], explain, jnp.asarray(rationale_ids))[:, 0]
+
+    def pool(logits, ids):
+        probabilities = np.exp(logits - np.log(np.exp(logits).sum(-1, keepdims=True)))
+        real = ids != 0 if variant == 'masked' else np.ones_like(ids, bool)
+        return probabilities[real].max(axis=0)
+
+    values = []
+    for i in range(B):
+        if not batch['positive_mask'][i, 0]:
+            continue
+        label = pool(np.asarray(labels[i], np.float64), label_ids[i])
+        rationale = pool(np.asarray(rationales_[i], np.float64), rationale_ids[i, 0])
+        if variant == 'masked':
+            values.append(-(label / label.sum() * np.log(rationale / rationale.sum())).sum())
+        else:
+            values.append(-(label * (rationale - np.log(np.exp(rationale).sum()))).sum())
+    expected = np.mean(values)
+    np.testing.assert_allclose(plain['mutual_information_loss'][0], expected, rtol=1e-5)
+    np.testing.assert_allclose(plain['loss'][0] - dss['loss'][0], 0.7 * expected, rtol=1e-4)
+
+
+def test_mi_with_qcrd_takes_the_selected_positive(initial):
+    # Of the question's positives the easiest is learned; it is the one that MI's term is about.
+    optimizer = optimizers.adamw(RATE)
+    shared = steps.MutualInformation(1.0, 'masked')
+    arguments = (STILL, optimizer, None, None, steps.Contrast(), None)
+    batch = make_batch()
+    state = make_state(initial, optimizer)
+    together = jax.jit(steps.make_qcrd_step(*arguments, shared))(state, None, batch, KEY)[1]
+    qcrd = jax.jit(steps.make_qcrd_step(*arguments))(state, None, batch, KEY)[1]
+    explain = STILL.encode(initial[0], batch['explain_ids'], batch['explain_ids'] != 0)
+    logits = STILL.decode(initial[0], explain, jnp.asarray(batch['positive_ids']))
+    entropies = losses.sequence_cross_entropy(
+        logits, jnp.asarray(batch['positive_ids']), jnp.asarray(batch['positive_ids'] != 0)
+    )
+    easiest = np.argmin(np.where(batch['positive_mask'], entropies, np.inf), axis=1)
+    chosen = batch['positive_ids'][np.arange(B), easiest][:, None]
+    alone = batch | {
+        'positive_ids': chosen,
+        'positive_mask': batch['positive_mask'].any(axis=1, keepdims=True),
+    }
+    mi = jax.jit(steps.make_dss_step(STILL, optimizer, shared=shared))(state, None, alone, KEY)[1]
+    expected = mi['mutual_information_loss'][0]
+    np.testing.assert_allclose(together['mutual_information_loss'][0], expected, rtol=1e-5)
+    np.testing.assert_allclose(together['loss'][0] - qcrd['loss'][0], expected, rtol=1e-4)

@@ -346,6 +346,18 @@ def _source_files(name: str, source: str, teacher_samples: str) -> list[pathlib.
     return paths
 
 
+def sources_digest(data_config: Any) -> str:
+    """Returns a digest of the files that `config.data` names; '' if it names none.
+
+    Raises:
+      InputError: if one is missing.
+    """
+    if data_config.name == 'mwp' or not (data_config.source or data_config.teacher_samples):
+        return ''
+    source, samples = data_config.source, data_config.teacher_samples
+    return _digest(*_source_files(data_config.name, source, samples))
+
+
 def _is_jsonl(source: str) -> bool:
     return pathlib.Path(source).suffix == '.jsonl'
 
