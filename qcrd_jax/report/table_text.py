@@ -41,6 +41,7 @@ _TEX = {
     '–': '--',
     '…': r'\ldots{}',
     '†': r'\textsuperscript{\dag}',
+    '\ufffd': '?',
 } | {character: f'\\{character}' for character in '{}_%&#$'}
 
 
@@ -149,7 +150,7 @@ def legend(table: Table, comparisons: Comparisons) -> str:
     if any(text.best for text in texts):
         order = 'highest' if table.higher_is_better else 'lowest'
         sentences.append(f'Bold: the {order} mean of a column.')
-    if comparisons.made:
+    if any(text.differs for text in texts):
         sentences.append(
             f"{DAGGER}: differs from {plain(table.baseline)} at 5 % after Holm's correction."
         )
