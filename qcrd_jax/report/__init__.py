@@ -1,5 +1,8 @@
-"""The report of a run: one HTML page that needs no network, and its figures."""
+"""Reports: the page of a run, and the tables, figures and page of many runs."""
 
+from qcrd_jax.report.experiments import write_experiments
 from qcrd_jax.report.page import write_report
+from qcrd_jax.report.table_files import write_table
+from qcrd_jax.report.tables import Cell, Outcome, Table
 
-__all__ = ['write_report']
+__all__ = ['Cell', 'Outcome', 'Table', 'write_experiments', 'write_report', 'write_table']

@@ -1,65 +1,33 @@
-"""The figures of a report, drawn without any global state of matplotlib.
+"""The figures of a run's report.
 
 Every panel is a figure of its own: a browser lays them out in as many columns as the screen has
 room for, and each stays legible on a telephone.
 """
 
 import dataclasses
-import io
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
 from jaxtyping import Float
 from matplotlib import axes, figure, ticker
 
+from qcrd_jax.report.drawing import (
+    BLUE,
+    CYCLE,
+    GREEN,
+    INK,
+    MUTED,
+    ORANGE,
+    PURPLE,
+    SIZE,
+    Drawing,
+    Figure,
+    drawn,
+)
 from qcrd_jax.report.run_files import Run, number
 
-BLUE, ORANGE, GREEN, PURPLE = '#2563a8', '#c8562b', '#2e8b67', '#7b5ea7'
-_INK, _MUTED, _GRID = '#1f2933', '#5b6774', '#e4e8ec'
-_CYCLE = (BLUE, ORANGE, GREEN, PURPLE, '#a07c1c', '#4b9bb5', '#a64d79', '#6b7280')
-_SIZE = (4.0, 2.6)  # inches: 384 CSS pixels wide at its natural size
 _BINS = 25  # of the score histograms
-_STYLE = {
-    'font.family': 'sans-serif',
-    'font.sans-serif': ['DejaVu Sans'],  # comes with matplotlib, so every machine draws the same
-    'font.size': 9.5,
-    'axes.edgecolor': '#b4bcc5',
-    'axes.labelcolor': _MUTED,
-    'axes.titlesize': 10.5,
-    'axes.titleweight': 'bold',
-    'axes.titlelocation': 'left',
-    'axes.titlecolor': _INK,
-    'axes.titlepad': 9,
-    'axes.spines.top': False,
-    'axes.spines.right': False,
-    'axes.grid': True,
-    'axes.axisbelow': True,
-    'axes.formatter.limits': (-3, 5),
-    'grid.color': _GRID,
-    'grid.linewidth': 0.8,
-    'xtick.color': _MUTED,
-    'ytick.color': _MUTED,
-    'legend.framealpha': 0.85,
-    'legend.edgecolor': 'none',
-    'legend.fancybox': False,
-    'legend.fontsize': 8.5,
-    'legend.handlelength': 1.4,
-    'figure.facecolor': 'white',
-    'svg.fonttype': 'path',
-    'svg.hashsalt': 'qcrd',  # the same run gives the same bytes
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Figure:
-    """A drawn panel: `name` is its file's stem, `description` its text alternative."""
-
-    name: str
-    description: str
-    svg: bytes
-    png: bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +50,7 @@ class _Panel:
     curves: Sequence[tuple[str, str]]
     phase: str = 'train'
     percent: bool = False
-    colours: Sequence[str] = _CYCLE
+    colours: Sequence[str] = CYCLE
 
 
 _TRAINING = (
@@ -91,7 +59,7 @@ _TRAINING = (
         'Training loss',
         'nats per token, weighted',
         (('loss', 'total'), ('prediction_loss', 'prediction'), ('contrastive_loss', 'contrastive')),
-        colours=(_INK, GREEN, PURPLE),
+        colours=(INK, GREEN, PURPLE),
     ),
     _Panel(
         'rationale_losses',
@@ -153,14 +121,14 @@ _DISCRIMINATOR = (
         'nats',
         (('loss', 'loss'),),
         phase='discriminator',
-        colours=(_INK,),
+        colours=(INK,),
     ),
     _Panel(
         'online_discriminator_loss',
         'Online updates: loss',
         'nats',
         (('discriminator_loss', 'loss'),),
-        colours=(_INK,),
+        colours=(INK,),
     ),
 )
 
@@ -168,12 +136,12 @@ _DISCRIMINATOR = (
 def training_figures(run: Run) -> list[Figure]:
     """Accuracy, loss terms, scores, gradient norm, learning rate and speed, as far as logged."""
     panels = [*_TRAINING[:2], _other_losses(run), *_TRAINING[2:]]
-    return _drawn([_accuracy(run), *(_curves(run, panel) for panel in panels)])
+    return drawn([_accuracy(run), *(_curves(run, panel) for panel in panels)])
 
 
 def discriminator_figures(run: Run) -> list[Figure]:
     """The discriminator's pretraining and online updates, as far as logged."""
-    return _drawn([_curves(run, panel) for panel in _DISCRIMINATOR])
+    return drawn([_curves(run, panel) for panel in _DISCRIMINATOR])
 
 
 def score_figure(groups: Sequence[tuple[str, str, Sequence[float]]]) -> Figure | None:
@@ -186,28 +154,10 @@ def score_figure(groups: Sequence[tuple[str, str, Sequence[float]]]) -> Figure |
       one histogram above the other on a shared score axis; None where there is no group. Every
       row has its own height, as a peak of 90 % would flatten the others.
     """
-    return next(iter(_drawn([_score_histograms(groups)] if groups else [])), None)
+    return next(iter(drawn([_score_histograms(groups)] if groups else [])), None)
 
 
-_Drawing = tuple[str, str, Any]  # name, description, and a function that draws on a new figure
-
-
-def _drawn(drawings: Sequence[_Drawing | None]) -> list[Figure]:
-    figures = []
-    for name, description, draw in filter(None, drawings):
-        with matplotlib.rc_context(_STYLE):
-            canvas = figure.Figure(figsize=_SIZE, layout='constrained')
-            draw(canvas)
-            canvas.draw_without_rendering()
-            canvas.set_layout_engine('none')  # laid out once, for both formats
-            svg, png = io.BytesIO(), io.BytesIO()
-            canvas.savefig(svg, format='svg', metadata={'Date': None})
-            canvas.savefig(png, format='png', dpi=160)
-        figures.append(Figure(name, description, svg.getvalue(), png.getvalue()))
-    return figures
-
-
-def _curves(run: Run, panel: _Panel) -> _Drawing | None:
+def _curves(run: Run, panel: _Panel) -> Drawing | None:
     logged = [
         (legend, colour, points)
         for (key, legend), colour in zip(panel.curves, _cycled(panel.colours), strict=False)
@@ -255,7 +205,7 @@ def _other_losses(run: Run) -> _Panel:
     return _Panel('other_losses', 'Other loss terms', 'nats', curves)
 
 
-def _accuracy(run: Run) -> _Drawing | None:
+def _accuracy(run: Run) -> Drawing | None:
     points = run.series('validation', 'accuracy')
     if not points:
         return None
@@ -319,12 +269,12 @@ def _label(ax: axes.Axes, title: str, unit: str, *, legend: bool) -> None:
 
 
 def _cycled(colours: Sequence[str]) -> list[str]:
-    return [*colours, *(colour for colour in _CYCLE if colour not in colours)] * 8
+    return [*colours, *(colour for colour in CYCLE if colour not in colours)] * 8
 
 
-def _score_histograms(groups: Sequence[tuple[str, str, Sequence[float]]]) -> _Drawing:
+def _score_histograms(groups: Sequence[tuple[str, str, Sequence[float]]]) -> Drawing:
     def draw(canvas: figure.Figure) -> None:
-        canvas.set_size_inches(1.2 * _SIZE[0], 0.55 + 0.82 * len(groups))
+        canvas.set_size_inches(1.2 * SIZE[0], 0.55 + 0.82 * len(groups))
         rows = canvas.subplots(len(groups), sharex=True, squeeze=False)[:, 0]
         edges = np.linspace(0, 1, _BINS + 1)
         for ax, (label, colour, scores) in zip(rows, groups, strict=True):
@@ -338,7 +288,7 @@ def _score_histograms(groups: Sequence[tuple[str, str, Sequence[float]]]) -> _Dr
             ax.yaxis.set_major_formatter(ticker.PercentFormatter(decimals=0))
             ax.set_xlim(-0.01, 1.01)
         rows[-1].set_xlabel('discriminator score (dashed: median)')
-        canvas.supylabel('share of rationales per bin', fontsize=9.5, color=_MUTED)
+        canvas.supylabel('share of rationales per bin', fontsize=9.5, color=MUTED)
 
     medians = '; '.join(f'{label} {np.median(scores):.2f}' for label, _, scores in groups)
     return 'score_density', f'Histograms of the scores by kind. Medians: {medians}.', draw

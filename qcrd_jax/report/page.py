@@ -1,15 +1,12 @@
 """The report's page: what the run files say, arranged for a reader."""
 
-import base64
 import pathlib
 import statistics
 from typing import Any
 
-import jinja2
-
 from qcrd_jax import files
 from qcrd_jax.evaluation import metrics
-from qcrd_jax.report import figures
+from qcrd_jax.report import figures, templates
 from qcrd_jax.report.run_files import Run, flatten, number, plain, read_run
 
 _METHODS = {
@@ -51,15 +48,7 @@ def write_report(workdir: pathlib.Path) -> pathlib.Path:
     drawn = [*page['training_figures'], *page['discriminator_figures'], page['score_figure']]
     for figure in filter(None, drawn):
         files.write_bytes(folder / f'{figure.name}.png', figure.png)
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader('qcrd_jax', 'report'),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters['data_uri'] = _data_uri
-    files.write_text(folder / 'index.html', environment.get_template('page.html').render(page))
+    files.write_text(folder / 'index.html', templates.render('page.html', page))
     return folder / 'index.html'
 
 
@@ -328,7 +317,3 @@ def _seconds(seconds: float | None) -> str:
 
 def _millions(count: float) -> str:
     return f'{count / 1e6:,.1f} M' if count >= 1e5 else f'{count:,.0f}'
-
-
-def _data_uri(svg: bytes) -> str:
-    return f'data:image/svg+xml;base64,{base64.b64encode(svg).decode("ascii")}'
