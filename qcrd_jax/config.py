@@ -215,6 +215,7 @@ def _reproduce() -> config_dict.ConfigDict:
     reproduce.baseline = ''  # row that the others are tested against; '': none
     reproduce.higher_is_better = True  # of the values
     reproduce.cells = ()  # the grid, see qcrd_jax/grid.py
+    reproduce.panel = 'none'  # none | case_study (Fig. 5) | scores (Fig. 6)
     reproduce.rows = ()  # run these rows alone; (): all
     reproduce.columns = ()  # run these columns alone; (): all
     reproduce.seeds = (0, 1, 2, 3, 4)  # of every cell
@@ -244,6 +245,7 @@ _CHOICES = {
     'mi.variant': losses.MUTUAL_INFORMATION_VARIANTS,
     'optimizer.schedule': ('linear', 'constant'),
     'reproduce.kind': ('table', 'curve'),
+    'reproduce.panel': ('none', 'case_study', 'scores'),
     'reproduce.keep': ('results', 'students', 'everything'),
     'train.on_nonfinite': ('stop', 'skip'),
 }

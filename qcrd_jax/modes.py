@@ -11,6 +11,7 @@ from ml_collections import config_dict
 
 from qcrd_jax import assembly, files, loop, outputs, progress
 from qcrd_jax import config as configuration
+from qcrd_jax import reproduce as reproduction
 from qcrd_jax import workdir as workdirs
 from qcrd_jax.data import batches
 from qcrd_jax.data.builders import Dataset
@@ -39,7 +40,7 @@ def run(
     if mode in ('evaluate', 'predict', 'export') and not workdirs.started(workdir):
         raise InputError(f'--workdir: {workdir} has no checkpoint; run --mode=train there first.')
     with workdirs.locked(workdir):
-        if mode not in ('annotate', 'judge'):  # which need no student, and are bound to none
+        if mode not in ('annotate', 'judge', 'reproduce'):  # which are bound to no one student
             workdirs.claim(workdir, config)
         if mode == 'predict':
             predict(config, workdir, pathlib.Path(input_file), output)
@@ -194,4 +195,5 @@ MODES = {
     'predict': predict,
     'export': export,
     'judge': judge,
+    'reproduce': reproduction.reproduce,
 }

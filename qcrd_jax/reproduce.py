@@ -12,13 +12,11 @@ nothing is mixed.
 
 import contextlib
 import datetime
-import json
 import math
 import os
 import pathlib
 import shutil
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import jax
 from absl import logging
@@ -29,8 +27,7 @@ from qcrd_jax import workdir as workdirs
 from qcrd_jax.data.summary import SplitCounts
 from qcrd_jax.errors import InputError
 from qcrd_jax.grid import Cell
-from qcrd_jax.report import write_report
-from qcrd_jax.report.collection import write_collection
+from qcrd_jax.report import collection, write_report
 from qcrd_jax.report.tables import Cell as TableCell
 from qcrd_jax.report.tables import Outcome, Table
 from qcrd_jax.teacher import judge as judgement
@@ -41,7 +38,7 @@ _COPIES = 3  # of what a run keeps, while a step is taken: gradients, new values
 
 
 def reproduce(config: config_dict.ConfigDict, workdir: pathlib.Path) -> pathlib.Path:
-    """Runs the missing cells of a grid and writes the report after each of them.
+    """Runs the missing cells of a grid; writes its table after each of them and, last, the page.
 
     Args:
       config: with a grid, one of `configs/paper/`.
@@ -54,11 +51,11 @@ def reproduce(config: config_dict.ConfigDict, workdir: pathlib.Path) -> pathlib.
       InputError: at the end, if a cell could not be run; the report says so in the cell.
     """
     reproduction = Reproduction(config, workdir)
-    page = reproduction.write_report()
+    reproduction.write_table()
     for cell in reproduction.wanted():
         if reproduction.run(cell):
-            page = reproduction.write_report()
-    page = reproduction.write_report()
+            reproduction.write_table()
+    page = collection.write_page(workdir / 'report')
     print(f'report: {page}')
     if reproduction.failures:
         failed = '; '.join(f'{name}: {why}' for name, why in reproduction.failures.items())
@@ -100,16 +97,12 @@ class Reproduction:
 
     def run(self, cell: Cell) -> bool:
         """Runs what is missing of a cell, after what it needs; says whether anything was tried."""
-        if cell.measure in grid.DATA_MEASURES and not self._settings.dry_run:
-            return True
-        if cell.measure in grid.JUDGE_MEASURES:
-            tried = [self.run(needed) for needed in self._needed(cell)]
-            return any(tried)
-        tried = [self.run(needed) for needed in self._needed(cell)]
-        missing = self._missing(cell)
+        tried = any([self.run(needed) for needed in self._needed(cell)])
+        missing = self._missing(cell) if cell.measure in grid.RUN_MEASURES else []
         if not missing:
-            return any(tried)
-        print(f'{cell.name}: seeds {", ".join(map(str, missing))} of {self._folder(cell)}', flush=True)
+            return tried
+        where = self._folder(cell)
+        print(f'{cell.name}: seeds {", ".join(map(str, missing))} of {where}', flush=True)
         if self._settings.dry_run:
             return False
         try:
@@ -120,8 +113,8 @@ class Reproduction:
         jax.clear_caches()  # the next cell has programs of its own
         return True
 
-    def write_report(self) -> pathlib.Path:
-        """Writes the table as it stands, and the page of all tables of the workdir."""
+    def write_table(self) -> None:
+        """Writes the table as it stands."""
         settings = self._settings
         visible = [cell for cell in self._cells if not cell.hidden]
         table = Table(
@@ -136,7 +129,7 @@ class Reproduction:
             kind=settings.kind,
             higher_is_better=settings.higher_is_better,
         )
-        return write_collection(self._workdir / 'report', table)
+        collection.write_current(self._workdir / 'report', table)
 
     # --- Running ----------------------------------------------------------------------------------
 
@@ -160,7 +153,10 @@ class Reproduction:
     def _identity(self, cell: Cell) -> str:
         needed = {}
         if cell.measure in grid.RUN_MEASURES:
-            needed = {f: self._identity(self._at(row, cell.column)) for f, row in cell.needs.items()}
+            needed = {
+                field: self._identity(self._at(row, cell.column))
+                for field, row in cell.needs.items()
+            }
         return grid.identity(self._resolved(cell), needed)
 
     def _folder(self, cell: Cell) -> pathlib.Path:
@@ -309,9 +305,7 @@ class Reproduction:
         return f'{self._settings.caption} {here}.'.strip()
 
     def _setting_files(self) -> list[pathlib.Path]:
-        folders = {
-            self._folder(cell) for cell in self._cells if cell.measure in grid.RUN_MEASURES
-        }
+        folders = {self._folder(cell) for cell in self._cells if cell.measure in grid.RUN_MEASURES}
         return [path for folder in sorted(folders) if (path := folder / 'setting.json').is_file()]
 
 
@@ -339,8 +333,3 @@ def _seeds_that_fit(trainer: Trainer) -> int:
 
 def _first_sentence(text: str) -> str:
     return text.split('; ')[0].split('. ')[0][:120]
-
-
-def to_json(value: Mapping[str, Any]) -> str:
-    """One line of JSON, for messages."""
-    return json.dumps(value, sort_keys=True)

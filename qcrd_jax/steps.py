@@ -218,7 +218,11 @@ def make_qcrd_chunk(
 
 
 def scan_updates(
-    update: QcrdUpdate, state: TrainState, batches: Batch, sampled: Rationales, key: Key[Array, '']
+    update: QcrdUpdate,
+    state: TrainState,
+    batches: Batch,
+    sampled: Rationales,
+    key: Key[Array, '*seeds'],
 ) -> tuple[TrainState, Params, Metrics]:
     """J updates, one after another; also returns the J parameters that they began from, stacked."""
 

@@ -323,6 +323,11 @@ class Trainer:
             step = steps.make_finetune_step(*arguments)
         return seeds.over_seeds(step) if together else step, None
 
+    def kept_bytes(self) -> int:
+        """What the run keeps in memory from step to step: students, moments, ring."""
+        leaves = jax.tree.leaves(jax.eval_shape(self._unpretrained))
+        return sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
+
     def fixed_generator(self) -> Params | None:
         """What negatives are sampled from in place of a ring, if anything is."""
         return assembly.fixed_generator(self.config, self.student, self._theta_0)
