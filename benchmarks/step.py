@@ -129,7 +129,7 @@ class Measurement:
     def run(self) -> dict[str, Any]:
         """Takes the steps, then measures their parts."""
         setting = self.setting
-        progress = self._initial()
+        progress = self.initial()
         parameters = parameter_count(progress.state.params)
         progress, calls, compile_seconds = self._take_steps(progress)
         memory, memory_of = peak_memory()
@@ -162,7 +162,8 @@ class Measurement:
             'peak_memory_of': memory_of,
         }
 
-    def _initial(self) -> stepping.Progress:
+    def initial(self) -> stepping.Progress:
+        """Random weights before step 0, in buffers of their own."""
         params = jax.jit(self.student.init)(jax.random.key(1))
         judge = None
         if self.judge is not None:
@@ -172,17 +173,21 @@ class Measurement:
         ring = Ring.create(params, self.setting.lag) if self.setting.samples else None
         return stepping.Progress(state, ring)
 
-    def _stepper(self) -> stepping.Stepper:
+    def parts(self) -> tuple[Any, ...]:
+        """What the programs of QCRD are made of, but for the sampling."""
+        return self.student, self.optimizer, self.judge, self.optimizer, self.contrast
+
+    def stepper(self) -> stepping.Stepper:
+        """The programs of the method."""
         setting, chunk = self.setting, None
         if setting.method == 'finetune':
             step = steps.make_finetune_step(self.student, self.optimizer)
         elif setting.method == 'dss':
             step = steps.make_dss_step(self.student, self.optimizer)
         else:
-            parts = (self.student, self.optimizer, self.judge, self.optimizer, self.contrast)
-            step = steps.make_qcrd_step(*parts, self.sampling)
+            step = steps.make_qcrd_step(*self.parts(), self.sampling)
             if setting.sampled_together > 1:
-                chunk = steps.make_qcrd_chunk(*parts, self.sampling)
+                chunk = steps.make_qcrd_chunk(*self.parts(), self.sampling)
         lag = setting.lag if setting.samples else 0
         return stepping.Stepper(step, chunk, self.batches, self.key, lag=lag)
 
@@ -190,7 +195,7 @@ class Measurement:
         self, progress: stepping.Progress
     ) -> tuple[stepping.Progress, list[tuple[float, int]], float]:
         """Returns seconds per step and number of steps of every timed call, and compile seconds."""
-        stepper, step, first = self._stepper(), 0, 0.0
+        stepper, step, first = self.stepper(), 0, 0.0
         calls: list[tuple[float, int]] = []
         warm_up = _WARM_UP
         while sum(count for _, count in calls) < self.setting.steps:
