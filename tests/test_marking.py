@@ -29,6 +29,7 @@ def marked(rationale, question=QUESTION):
         'That is (84 - 2) * 3 = 246 pens.',
         '84 x 2 = 168, 84 × 2 = 168, 84 ÷ 2 = 42 and 84 − 2 = 82',
         '$84 + $10.50 = $94.50',
+        '$ 84 + $ 2 = $ 86, or $ 84 plus $ 2 is $86',
         '1,000 + 84 = 1,084 and 1084 - 1000 = 84.0',
         '2 - 84 = -82',
         '-2 + 84 = 82',
@@ -38,8 +39,13 @@ def marked(rationale, question=QUESTION):
         '3 + 3 = 2 * 3',
         '2 / 84 = 1/42',
         'Two times 84',
+        'A total of 84 marbles + 2 marbles = 86 marbles, so 86.',
+        '84 divided by 2 is 42 and 42 plus 2 equals 44; 44 times 3 is 132, so 132.',
+        '2 - 84 = -82\n-82 + 84 = 2',  # a line ends an equation
         # What cannot be read is not judged.
         'half of 84 + 2 = 44',
+        '1/3 of 84 + 2 = 30',
+        '84 miles/hour * 2 hours = 168 miles, 168 in all',
         'the rest + 84 + 2 = 90',
         '2 ^ 3 + 3 = 11',
         '3 / 2 = 150%',
@@ -51,7 +57,7 @@ def marked(rationale, question=QUESTION):
     ],
 )
 def test_nothing_is_marked_where_nothing_is_wrong_or_readable(rationale):
-    question = f'{QUESTION} 10 11 150 90 44 41 0 1 42'
+    question = f'{QUESTION} 10 11 150 90 44 41 0 1 30 42'
     assert marked(rationale, question) == []
 
 
@@ -61,6 +67,9 @@ def test_nothing_is_marked_where_nothing_is_wrong_or_readable(rationale):
         ('84 / 2 = 41.', [('84 / 2 = 41', 'equation')]),
         ('So 84 marbles / 2 friends = 41 each.', [('84 marbles / 2 friends = 41', 'equation')]),
         ('(84 - 2) * 3 = 240', [('(84 - 2) * 3 = 240', 'equation')]),
+        ('A total of 84 pens + 2 pens = 85 pens.', [('84 pens + 2 pens = 85', 'equation')]),
+        ('84 divided by 2 is 41.', [('84 divided by 2 is 41', 'equation')]),
+        ('There are 85. It is 3 times as many, 7.', [('85', 'number'), ('7', 'number')]),
         ('84 - 2 = 8 2', [('84 - 2 = 8', 'equation')]),
         ('84 / 2 = -42', [('84 / 2 = -42', 'equation')]),
         ('2 / 3 = 0.6', [('2 / 3 = 0.6', 'equation')]),  # 0.67

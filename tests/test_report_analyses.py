@@ -36,7 +36,12 @@ def test_incorrect_details_are_marked_on_the_page_and_counted(tmp_path):
     page = html_of(tmp_path)
     equation = '<mark class="equation" title="this equation does not hold">84 / 2 = 41</mark>.'
     assert page.count(equation) == 3
-    assert page.count('title="this number comes from nowhere">85</mark>. <mark') == 2
+    assert (
+        page.count(
+            'title="neither in the question nor the result of an equation before">85</mark>. <mark'
+        )
+        == 2
+    )
     text = visible(page)
     assert 'teacher 0 of 2 greedy 0 of 2 temperature 0.7 2 of 2 temperature 1.5 1 of 1' in text
     assert "the teacher's first rationale 84 / 2 = 42." in text
@@ -78,10 +83,7 @@ def test_texts_of_models_are_escaped_marked_or_not(tmp_path):
     assert '<script' not in page
     assert '<img src=x' not in page
     assert '&lt;script&gt;; <mark class="equation"' in page
-    assert (
-        'onerror=alert(<mark class="number" title="this number comes from nowhere">7</mark>)'
-        in page
-    )
+    assert re.search('onerror=alert\\(<mark class="number" title="[a-z ]*">7</mark>\\)', page)
 
 
 # --- Table A2 -------------------------------------------------------------------------------------

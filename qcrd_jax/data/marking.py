@@ -4,6 +4,7 @@ Two things are told from the text alone: an equation that does not hold, and a n
 from nowhere. Whether the right operation was chosen is not told: `84 - 2 = 82` holds.
 """
 
+import itertools
 import re
 from collections.abc import Iterator
 from fractions import Fraction
@@ -18,19 +19,26 @@ _MAX_TOKENS = 40  # of one side of an equation
 _UNIT_WORDS = 3  # at most, between a number and its operator
 _TOKEN = re.compile(
     r"""
-      (?P<number>(?<![A-Za-z0-9.])[$£€]?(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?)
-    | (?P<operator>[-+*/×÷−])
+      (?P<number>(?<![A-Za-z0-9.])(?:[$£€]\ ?)?
+        (?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?)
+    | (?P<operator>[-+*/×÷−]
+        | \b(?:plus|minus|times|divided\ by|multiplied\ by)\b(?=\ (?:[$£€]\ ?)?[0-9]))
     | (?P<bracket>[()])
-    | (?P<equals>=)
+    | (?P<equals>=|\b(?:is|are|equals|gives|leaves|makes)\b)
     | (?P<word>[A-Za-z][A-Za-z'-]*)
-    | (?P<space>\s+)
+    | (?P<space>[^\S\n]+)
     | (?P<other>.)
     """,
     re.VERBOSE | re.DOTALL,
 )
-_OPERATORS = {'×': '*', '÷': '/', '−': '-', 'x': '*', 'X': '*'}
+_OPERATORS = {'×': '*', '÷': '/', '−': '-', 'x': '*', 'X': '*', 'plus': '+', 'minus': '-'} | {
+    'times': '*',
+    'multiplied by': '*',
+    'divided by': '/',
+}
 _UNREADABLE = frozenset('^%_|&<>@{}\\~')  # beside a number they change its value
-_SPELT = frozenset({'plus', 'minus', 'times', 'of', 'by', 'over', 'per'})  # operations in words
+_SPELT = frozenset({'plus', 'minus', 'times', 'by', 'over', 'per'})  # operations in words
+_PARTS = frozenset({'half', 'third', 'quarter', 'fourth', 'tenth', '%'})  # ... and before `of`
 _IMPLIED = {'half': 2, 'twice': 2, 'double': 2, 'pair': 2, 'both': 2, 'triple': 3, 'dozen': 12}
 
 
@@ -69,6 +77,8 @@ def mark(rationale: str, question: str) -> tuple[Piece, ...]:
     tokens = _tokens(rationale)
     equations = {equation.start: equation for equation in _equations(tokens)}
     results = {equation.result.start for equation in equations.values()}
+    # What cannot be read may still have a result: `14 pens/pack * 6 packs = 84`.
+    results |= {after.start for token, after in itertools.pairwise(tokens) if token.text == '='}
     faults: list[tuple[int, int, Fault]] = []
     marked = 0  # where the last marked equation ends
     for token in tokens:
@@ -76,7 +86,7 @@ def mark(rationale: str, question: str) -> tuple[Piece, ...]:
         if equation and not equation.holds:
             marked = equation.result.end
             faults.append((equation.start, marked, 'equation'))
-        if token.start in results:
+        if token.kind == 'number' and token.start in results:
             known.add(_value(token))
         elif token.kind == 'number' and token.start >= marked and _value(token) not in known:
             faults.append((token.start, token.end, 'number'))
@@ -109,7 +119,7 @@ def _tokens(text: str) -> list[_Token]:
 
 def _value(number: _Token) -> Fraction | str:
     """The number's value; of one too long to calculate with, its text."""
-    digits = number.text.lstrip('$£€').replace(',', '')
+    digits = number.text.lstrip('$£€ ').replace(',', '')
     return Fraction(digits) if len(digits) <= _MAX_DIGITS else digits
 
 
@@ -167,7 +177,7 @@ def _left_side(tokens: list[_Token], equals: int) -> list[_Token]:
         if token.kind == 'word':
             number = _before_unit(tokens, place)
             if number is None or not _ends_operand(after):
-                if token.text.casefold() in _SPELT:
+                if token.text.casefold() in _SPELT or _is_part(tokens, place):
                     return []
                 break
             place = number
@@ -217,6 +227,13 @@ def _before_unit(tokens: list[_Token], place: int) -> int | None:
             ends = tokens[operand].kind == 'number' or tokens[operand].text == ')'
             return operand if ends else None
     return None
+
+
+def _is_part(tokens: list[_Token], place: int) -> bool:
+    """Whether the word is the `of` of `half of 84` or `1/3 of 84`, not that of `a total of 84`."""
+    before = tokens[place - 1] if place else None
+    of = tokens[place].text.casefold() == 'of' and before is not None
+    return of and (before.kind == 'number' or before.text.casefold() in _PARTS)
 
 
 def _ends_operand(after: _Token) -> bool:

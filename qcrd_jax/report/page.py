@@ -182,7 +182,9 @@ def _counts(record: dict[str, Any]) -> str:
     if correct is None or total is None or not 0 <= correct <= total or not total:
         return ''
     low, high = metrics.Ratio(int(correct), int(total)).interval
-    return f'{correct:,.0f} of {total:,.0f}; 95 % interval {100 * low:.1f} to {100 * high:.1f} %'
+    return (
+        f'{correct:,.0f} of {total:,.0f}; 95 % interval {100 * low:.1f} to {100 * high:.1f}\u00a0%'
+    )
 
 
 def _test_of_predictions(run: Run) -> dict[str, Any]:
