@@ -170,6 +170,8 @@ def _evaluation() -> config_dict.ConfigDict:
     evaluation.temperatures = (1.5, 2.0)  # of the student's samples in the score densities (Fig. 6)
     evaluation.rationales = (0.7,)  # temperatures of the rationales in predictions.jsonl beside the
     # greedy ones, for the judge (Table 7)
+    evaluation.case_temperatures = (0.0, 0.7, 1.5, 2.0)  # of the student's rationales in the case
+    # study (Fig. 5); 0: greedy
     return evaluation
 
 
@@ -334,11 +336,15 @@ def validate(config: config_dict.ConfigDict) -> None:
             '--config.data.prefixes: expected two texts, of the label and of the rationale task, '
             f'got {prefixes!r}.'
         )
-    for name in ('temperatures', 'rationales'):
-        values = config.evaluation[name]
-        if not all(_is_number(value) and value > 0 for value in values):
+    for name, wanted in (
+        ('temperatures', 'above 0'),
+        ('rationales', 'above 0'),
+        ('case_temperatures', 'of at least 0'),
+    ):
+        values, zero = config.evaluation[name], wanted != 'above 0'
+        if not all(_is_number(value) and (value > 0 or (zero and value == 0)) for value in values):
             raise InputError(
-                f'--config.evaluation.{name}: expected numbers above 0, got {values!r}.'
+                f'--config.evaluation.{name}: expected numbers {wanted}, got {values!r}.'
             )
     _expect_texts('data.classes', config.data.classes, at_least=2)
     _expect_texts('judge.runs', config.judge.runs, at_least=2, at_most=2)

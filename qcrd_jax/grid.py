@@ -27,7 +27,7 @@ DATA_MEASURES = (
     'questions',
     'sample_accuracy',
     'vote_accuracy',
-    'average_right',
+    'right_per_question',
     'only_positive',
     'only_negative',
 )
@@ -76,7 +76,7 @@ class Cell:
 def cells(
     rows: Mapping[str, Mapping[str, Any]],
     columns: Mapping[str, Mapping[str, Any]],
-    paper: Mapping[str, Sequence[float | str | None]] | None = None,
+    paper: Mapping[str, Sequence[float | None]] | None = None,
     **others: Any,
 ) -> tuple[dict[str, Any], ...]:
     """Returns the cells of a full grid, for `config.reproduce.cells`.

@@ -14,7 +14,6 @@ from qcrd_jax import config as configuration
 from qcrd_jax import reproduce as reproduction
 from qcrd_jax import workdir as workdirs
 from qcrd_jax.data import batches
-from qcrd_jax.data.builders import Dataset
 from qcrd_jax.data.encoding import Encoding, encode
 from qcrd_jax.data.schema import Example
 from qcrd_jax.data.summary import SplitCounts, prepare_tables
@@ -51,6 +50,8 @@ def run(
 def train(config: config_dict.ConfigDict, workdir: pathlib.Path) -> None:
     """Trains (or goes on), evaluates, exports and reports."""
     trainer = Trainer(config, workdir)
+    if not (workdir / 'prepare.json').exists():
+        count(config, trainer.corpus, workdir)
     (trained,) = loop.train([trainer])
     summary = outputs.finish(trainer, trained)
     page = write_report(workdir)
@@ -64,16 +65,8 @@ def prepare(config: config_dict.ConfigDict, workdir: pathlib.Path) -> None:
     Writes `prepare.json`, and `votes.jsonl` with what self-consistency makes of every question.
     """
     dataset = assembly.read_dataset(config, workdir)
-    counts = {split: SplitCounts() for split in dataset.splits}
-    files.write_jsonl(workdir / 'votes.jsonl', _votes(config, dataset, counts))
     corpus = assembly.build_corpus(config, dataset, workdir)
-    truncated = {
-        split: sum(cut.cut for cut in corpus.truncations if cut.split == split)
-        for split in dataset.splits
-    }
-    report = {split: counts[split].report(truncated[split]) for split in dataset.splits}
-    files.write_json(workdir / 'prepare.json', report)
-    print(prepare_tables(counts, truncated))
+    print(count(config, corpus, workdir))
     print()
     for split, encoded in corpus.encoded.items():
         print(f'{split}: ' + ', '.join(f'{n} {name}' for name, n in encoded.counts().items()))
@@ -83,13 +76,25 @@ def prepare(config: config_dict.ConfigDict, workdir: pathlib.Path) -> None:
     print(f'report: {workdir / "prepare.json"}, votes: {workdir / "votes.jsonl"}')
 
 
+def count(config: config_dict.ConfigDict, corpus: assembly.Corpus, workdir: pathlib.Path) -> str:
+    """Writes `votes.jsonl`, then `prepare.json`; returns the tables of the counts."""
+    counts = {split: SplitCounts() for split in corpus.examples}
+    files.write_jsonl(workdir / 'votes.jsonl', _votes(config, corpus, counts))
+    truncated = {
+        split: sum(cut.cut for cut in corpus.truncations if cut.split == split) for split in counts
+    }
+    report = {split: counts[split].report(truncated[split]) for split in counts}
+    files.write_json(workdir / 'prepare.json', report)
+    return prepare_tables(counts, truncated)
+
+
 def _votes(
-    config: config_dict.ConfigDict, dataset: Dataset, counts: dict[str, SplitCounts]
+    config: config_dict.ConfigDict, corpus: assembly.Corpus, counts: dict[str, SplitCounts]
 ) -> Iterator[dict[str, Any]]:
     """Counts every question, and yields the votes on those that have samples."""
-    for split, examples in dataset.splits.items():
+    for split, examples in corpus.examples.items():
         for example in progress.shown(examples, f'counting {split}', 'questions'):
-            vote = counts[split].add(example, dataset.answer_type, config.data.samples)
+            vote = counts[split].add(example, corpus.answer_type, config.data.samples)
             if vote is not None:
                 yield {'id': example.id, 'split': split, 'label': example.label, **vote._asdict()}
 

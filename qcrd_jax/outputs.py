@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from qcrd_jax import assembly, files, metrics_log, pretraining
+from qcrd_jax.data import batches
 from qcrd_jax.evaluation import prediction
 from qcrd_jax.evaluation.metrics import Ratio, roc_auc
 from qcrd_jax.models import huggingface, parameter_count
@@ -27,6 +28,7 @@ def finish(trainer: Trainer, trained: Trained) -> dict[str, Any]:
         log.write('test', trained.best.step, counts)
     if trained.discriminator is not None:
         write_scores(trainer, trained)
+    write_case_study(trainer, trained)
     export(trainer, trained)
     summary = summarize(trainer, trained, ratio)
     files.write_json(workdir / 'summary.json', summary)
@@ -72,8 +74,15 @@ def write_scores(trainer: Trainer, trained: Trained) -> None:
     """Writes `scores.json` (Fig. 6) and `examples.jsonl`: test rationales and their scores."""
     judge = trained.progress.state.discriminator.params
     corpus = trained.corpus
+    # A key of its own makes the draws of one temperature independent of another's.
+    key = assembly.key_of(trainer.config, 'train')
     sampled = {
-        temperature: _score_samples(trainer, trained, judge, temperature, number)
+        temperature: _sample(
+            trained,
+            trainer.evaluation_batches('test'),
+            temperature,
+            jax.random.fold_in(key, number),
+        )
         for number, temperature in enumerate(trainer.config.evaluation.temperatures)
     }
     positive, negative = _teacher_scores(trainer, trained, judge)
@@ -86,12 +95,61 @@ def write_scores(trainer: Trainer, trained: Trained) -> None:
     scores['auc'] = roc_auc(scores['teacher_positive'], scores['teacher_negative'])
     files.write_json(trainer.workdir / 'scores.json', scores)
 
-    count = len(corpus.examples['test'])
-    shown = np.linspace(0, count - 1, min(trainer.config.evaluation.examples, count)).astype(int)
     files.write_jsonl(
         trainer.workdir / 'examples.jsonl',
-        (_example(corpus, int(i), positive, negative, sampled) for i in shown),
+        (_example(corpus, int(i), positive, negative, sampled) for i in _shown(trainer)),
     )
+
+
+def write_case_study(trainer: Trainer, trained: Trained) -> None:
+    """Writes `case_study.jsonl` (Fig. 5): of some test questions, rationales by temperature.
+
+    A question's draws are the same at every temperature, and those of `predictions.jsonl`: what
+    differs between its rationales comes from the temperature alone.
+    """
+    config, corpus, shown = trainer.config, trained.corpus, _shown(trainer)
+    asked = batches.evaluation_batches(
+        corpus.encoded['test'].take(shown),
+        corpus.lengths,
+        batch_size=config.evaluation.batch_size,
+    )
+    asked = [batch | {'example_index': shown[batch['example_index']]} for batch in asked]
+    key = jax.random.key(config.seed)
+    judged = trained.progress.state.discriminator is not None
+    written = {
+        temperature: _sample(trained, asked, temperature, key)
+        if judged
+        else (trainer.rationales(asked, trained.best.params, temperature), [])
+        for temperature in config.evaluation.case_temperatures
+    }
+    files.write_jsonl(
+        trainer.workdir / 'case_study.jsonl',
+        (
+            {
+                'id': example.id,
+                'input': example.input,
+                'label': example.label,
+                'answer_type': corpus.answer_type,
+                'teacher': example.samples[0].rationale if example.samples else None,
+                'rationales': [
+                    {
+                        'temperature': temperature,
+                        'text': texts[row],
+                        'score': scores[row] if scores else None,
+                    }
+                    for temperature, (texts, scores) in written.items()
+                ],
+            }
+            for row, example in enumerate(corpus.examples['test'][int(i)] for i in shown)
+        ),
+    )
+
+
+def _shown(trainer: Trainer) -> np.ndarray:
+    """The test questions that the report shows: some that are evenly spread."""
+    count = len(trainer.corpus.examples['test'])
+    number = min(trainer.config.evaluation.examples, count)
+    return np.linspace(0, count - 1, number).astype(int)
 
 
 def export(trainer: Trainer, trained: Trained) -> pathlib.Path:
@@ -112,6 +170,14 @@ def summarize(trainer: Trainer, trained: Trained, ratio: Ratio) -> dict[str, Any
     share = trained.sampling_seconds / seconds if trained.sampling_seconds else None
     judge = trained.progress.state.discriminator
     separation = trained.separation
+    training, judging = (
+        metrics_log.total_seconds(
+            (record['step'], record['seconds_per_step'])
+            for record in metrics_log.read(trainer.workdir, phase)
+            if 'seconds_per_step' in record
+        )
+        for phase in ('train', 'discriminator')
+    )
     return {
         'method': config.method,
         'dataset': config.data.name,
@@ -124,6 +190,8 @@ def summarize(trainer: Trainer, trained: Trained, ratio: Ratio) -> dict[str, Any
         'test_interval': ratio.interval,
         'test_questions': ratio.denominator,
         'seconds_per_step': seconds if np.isfinite(seconds) else None,
+        'training_hours': training / 3600 if training else None,
+        'pretraining_seconds': judging,
         'negative_sampling_share': share if share is not None and np.isfinite(share) else None,
         'discriminator_auc': separation.auc if separation else None,
         'discriminator_auc_teacher': separation.auc_teacher if separation else None,
@@ -132,16 +200,13 @@ def summarize(trainer: Trainer, trained: Trained, ratio: Ratio) -> dict[str, Any
     }
 
 
-def _score_samples(
-    trainer: Trainer, trained: Trained, judge: Params, temperature: float, number: int
+def _sample(
+    trained: Trained, asked: prediction.Batches, temperature: float, key: jax.Array
 ) -> tuple[list[str], list[float]]:
-    """One rationale per test question, sampled from the selected student, and its score.
-
-    `number` makes the draws of one temperature independent of another's.
-    """
-    key = jax.random.fold_in(assembly.key_of(trainer.config, 'train'), number)
+    """One rationale of the selected student per question, and its score."""
+    judge = trained.progress.state.discriminator.params
     texts, scores = [], []
-    for batch in trainer.evaluation_batches('test'):
+    for batch in asked:
         ids = prediction.generate_ids(
             trained.student,
             trained.best.params,

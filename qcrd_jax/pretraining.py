@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -172,15 +173,17 @@ def pretrain(
         return state
     step = _compiled_step(discriminator, optimizer, kind)
     stream = batches.training_batches(data.train, data.lengths, batch_size=batch_size, seed=seed)
-    window = []
+    window, start = [], time.perf_counter()
     for t in tqdm.trange(steps, desc='discriminator', unit='step', mininterval=1.0):
         batch = stream[t]
         length = joined_length(batch, discriminator.config.pad_id)
         state, metrics = step(state, batch, key, length=length)
         window.append(metrics)
         if (t + 1) % log_every == 0 or t + 1 == steps:
-            log(t + 1, step_metrics.mean(window))
-            window = []
+            values = step_metrics.mean(window)  # waits for the device
+            seconds = (time.perf_counter() - start) / len(window)
+            log(t + 1, values | {'seconds_per_step': seconds})
+            window, start = [], time.perf_counter()
     return dataclasses.replace(state, updates=jnp.int32(0))  # of online updates there were none
 
 

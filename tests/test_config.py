@@ -85,6 +85,7 @@ def test_every_range_is_checked_and_named(name):
         ('evaluation.temperatures', (float('nan'),)),
         ('evaluation.temperatures', ('hot',)),
         ('evaluation.rationales', (0.0,)),
+        ('evaluation.case_temperatures', (0.0, -0.5)),
         ('data.classes', ('one',)),
         ('judge.runs', ('a', 'b', 'c')),
         ('teacher.splits', ('train', 'dev')),

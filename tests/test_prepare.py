@@ -64,6 +64,7 @@ def test_the_report_is_what_a_count_by_hand_gives(config, tmp_path, capsys):
         'questions': 5,
         'samples': 12,
         'unreadable': 2,
+        'right_per_question': pytest.approx(6 / 4),
         'sample_accuracy': pytest.approx(6 / 12),
         'vote_accuracy': pytest.approx(2 / 4),  # of the questions that have samples
         'only_positive': pytest.approx(1 / 4),

@@ -14,7 +14,16 @@ from qcrd_jax import files
 from qcrd_jax.errors import InputError
 from qcrd_jax.report import figures, page, run_files, write_report
 
-FILES = ('config.json', 'metrics.jsonl', 'summary.json', 'predictions.jsonl', 'scores.json')
+FILES = (
+    'config.json',
+    'metrics.jsonl',
+    'summary.json',
+    'predictions.jsonl',
+    'scores.json',
+    'examples.jsonl',
+    'case_study.jsonl',
+    'prepare.json',
+)
 QUESTION = 'Ava had 84 marbles and shared them among 2 friends. How many did each friend get?'
 
 
@@ -39,6 +48,8 @@ def write_run(workdir, method='qcrd', steps=600, curves=True):
             'validation_accuracy': 0.845,
             'test_accuracy': 0.8125,
             'seconds_per_step': 0.143,
+            'training_hours': 12.61,
+            'pretraining_seconds': 75.2,
             'negative_sampling_share': 0.384,
             'discriminator_auc': 0.9731 if method == 'qcrd' else None,
             'parameters': 1912320,
@@ -57,6 +68,8 @@ def write_run(workdir, method='qcrd', steps=600, curves=True):
         for i in range(400)
     ]
     files.write_jsonl(workdir / 'predictions.jsonl', predictions)
+    files.write_json(workdir / 'prepare.json', {'train': COUNTS})
+    files.write_jsonl(workdir / 'case_study.jsonl', [case(i, method == 'qcrd') for i in range(3)])
     if method != 'qcrd':
         return
     scores = {
@@ -140,6 +153,39 @@ def example(index):
     }
 
 
+COUNTS = {
+    'questions': 2000,
+    'samples': 10_000,
+    'unreadable': 40,
+    'right_per_question': 3.914,
+    'sample_accuracy': 0.7828,
+    'vote_accuracy': 0.9345,
+    'only_positive': 0.371,
+    'only_negative': 0.0125,
+    'truncated': 0,
+}
+
+
+def case(index, scored):
+    texts = [
+        (0.0, 'Ava shared 84 marbles among 2 friends. 84 / 2 = 42.', 0.96),
+        (0.7, 'Ava shared 84 marbles among 2 friends. 84 / 2 = 41.', 0.81),
+        (1.5, 'Ava had 86 marbles for 2 friends, so 86 / 2 = 43.', 0.48),
+        (2.0, 'Friends 2 the marbles among 84 84 * 2 got = 9.', 0.02),
+    ]
+    return {
+        'id': f'mwp-test-{index:04}',
+        'input': QUESTION,
+        'label': '( 84 / 2 )',
+        'answer_type': 'equation',
+        'teacher': 'Each of 2 friends got 84 / 2 = 42 marbles.',
+        'rationales': [
+            {'temperature': temperature, 'text': text, 'score': score if scored else None}
+            for temperature, text, score in texts
+        ],
+    }
+
+
 class _Elements(HTMLParser):
     """Collects the elements, attributes and visible text of a page."""
 
@@ -196,6 +242,12 @@ def test_whole_run_shows_its_headlines_figures_and_examples(tmp_path):
     assert 'Discriminator ROC-AUC 0.973' in elements.text
     assert 'Time per step 143 ms 38.4 % of it samples negatives' in elements.text
     assert 'Student 1.9 M parameters' in elements.text
+    assert 'Training time 12.6 h and 75 s of the discriminator' in elements.text
+    assert 'Of the 2,000 training questions with their 10,000 samples' in elements.text
+    assert 'right samples per question, of 5 3.91 questions with only right' in elements.text
+    assert 'samples without a readable answer 0.4 %' in elements.text  # 40 of 10000
+    assert 'teacher 0 of 3 greedy 0 of 3 temperature 0.7 3 of 3' in elements.text
+    assert ('mark', 'class', 'equation') in elements.attributes
     assert 'synthetic' in elements.text
     assert '25 wrong the first 16' in elements.text
     assert '375 right the first 6' in elements.text
@@ -301,12 +353,12 @@ def test_unknown_loss_terms_are_drawn(tmp_path):
 
 def test_empty_workdir_says_what_is_missing(tmp_path):
     text = rendered(tmp_path).text
-    assert f'Missing: {", ".join(FILES)}, examples.jsonl.' in text
+    assert f'Missing: {", ".join(FILES)}.' in text
     assert 'unfinished' in text
     assert 'No training step has been logged yet.' in text
 
 
-@pytest.mark.parametrize('missing', [*FILES, 'examples.jsonl'])
+@pytest.mark.parametrize('missing', FILES)
 def test_each_file_may_be_missing(tmp_path, missing):
     write_run(tmp_path, curves=False)
     (tmp_path / missing).unlink()
@@ -315,7 +367,7 @@ def test_each_file_may_be_missing(tmp_path, missing):
 
 @pytest.mark.parametrize('content', [b'', b'{"a": ', b'[1, 2]', b'\xff\xfe\x00', b'[' * 100_000])
 def test_spoilt_files_are_named_not_fatal(tmp_path, content):
-    for name in (*FILES, 'examples.jsonl'):
+    for name in FILES:
         (tmp_path / name).write_bytes(content)
     text = rendered(tmp_path).text
     assert 'config.json is not a JSON object.' in text
@@ -396,12 +448,22 @@ def test_output_of_models_is_text_never_markup(tmp_path, attack):
         'examples.jsonl': [
             record | {'rationales': [{'kind': attack, 'text': attack, 'temperature': attack}]}
         ],
+        'case_study.jsonl': [
+            record
+            | {
+                'answer_type': kind,
+                'teacher': attack,
+                'rationales': [{'text': f'{attack} 1 + 1 = 3'}],
+            }
+            for kind in ('equation', attack)
+        ],
         'metrics.jsonl': [{'phase': attack, 'step': attack, attack: 1.0, attack + '_loss': 2.0}],
     }
     for name, records in lines.items():
         (tmp_path / name).write_text('\n'.join(map(json.dumps, records)))
-    for name in ('config.json', 'summary.json', 'scores.json'):
+    for name in ('config.json', 'summary.json', 'scores.json', 'prepare.json'):
         content = {'method': attack, 'dataset': attack, attack: [0.5], 'seed': attack}
+        content |= {'student': attack, 'train': {'questions': attack, 'samples': attack}}
         (tmp_path / name).write_text(json.dumps(content))
     elements = rendered(tmp_path)
     shown = re.sub(r'\s+', ' ', run_files.plain(attack))
@@ -425,9 +487,12 @@ def test_fields_of_any_type_are_shown(tmp_path, odd):
     record = dict.fromkeys((*names, 'step', 'correct', 'total', 'accuracy', 'phase'), odd)
     for name in ('predictions.jsonl', 'examples.jsonl', 'metrics.jsonl'):
         files.write_jsonl(tmp_path / name, [record])
-    files.write_jsonl(tmp_path / 'examples.jsonl', [record, record | {'rationales': [odd, record]}])
-    for name in ('config.json', 'summary.json', 'scores.json'):
-        content = dict.fromkeys(('method', 'data', 'seed', 'student', 'steps', 'best_step'), odd)
+    nested = record | {'rationales': [odd, record], 'teacher': odd, 'answer_type': 'equation'}
+    for name in ('examples.jsonl', 'case_study.jsonl'):
+        files.write_jsonl(tmp_path / name, [record, nested])
+    for name in ('config.json', 'summary.json', 'scores.json', 'prepare.json'):
+        fields = ('method', 'data', 'seed', 'student', 'steps', 'best_step', 'training_hours')
+        content = dict.fromkeys((*fields, 'train', 'pretraining_seconds'), odd)
         files.write_json(tmp_path / name, content)
     rendered(tmp_path)
 

@@ -18,7 +18,20 @@ from qcrd_jax.checkpoint import Checkpointer
 from qcrd_jax.config import base_config
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
-TIMINGS = {'seconds_per_step', 'negative_sampling_share'}
+TIMINGS = {
+    'seconds_per_step',
+    'negative_sampling_share',
+    'training_hours',
+    'pretraining_seconds',
+}
+WRITTEN = (
+    'predictions.jsonl',
+    'scores.json',
+    'examples.jsonl',
+    'case_study.jsonl',
+    'prepare.json',
+    'votes.jsonl',
+)
 CONFIG = """
 from qcrd_jax.config import base_config
 
@@ -36,6 +49,7 @@ def get_config():
     config.train.update(steps=8, batch_size=4, log_every=3, evaluate_every=6, checkpoint_every=2)
     config.train.checkpoint_minutes = 0.0
     config.evaluation.update(batch_size=8, max_length=8, examples=2, temperatures=(1.5,))
+    config.evaluation.case_temperatures = (0.0, 0.7, 1.5)
     return config
 """
 
@@ -162,6 +176,28 @@ def test_a_run_leaves_what_it_promises(unbroken):
     assert read_metrics(unbroken)[0]['phase'] == 'discriminator'
     assert read_metrics(unbroken)[-1]['phase'] == 'test'
     assert list((unbroken / 'tensorboard' / 'train').glob('events*'))
+    study = [record for _, record in files.read_jsonl(unbroken / 'case_study.jsonl')]
+    by_id = {record['id']: record for record in predictions}
+    for record in study:
+        rationales = {each['temperature']: each for each in record['rationales']}
+        assert list(rationales) == [0.0, 0.7, 1.5]
+        assert all(0 < each['score'] < 1 for each in rationales.values())
+        # The same draws as of all test questions.
+        assert rationales[0.0]['text'] == by_id[record['id']]['rationale']
+        assert rationales[0.7]['text'] == by_id[record['id']]['rationale_t0.7']
+        assert record['answer_type'] == 'equation'
+        assert ' = ' in record['teacher']
+    assert len(study) == 2
+    counts = json.loads((unbroken / 'prepare.json').read_text())
+    assert counts['train']['questions'] == 48
+    assert 1 < counts['train']['right_per_question'] <= 3
+    assert len((unbroken / 'votes.jsonl').read_text().splitlines()) == 48 + 8 + 10
+    lines = [record for _, record in files.read_jsonl(unbroken / 'metrics.jsonl')]
+    times = {r['step']: r['seconds_per_step'] for r in lines if r['phase'] == 'train'}
+    steps = {2: 2, 3: 1, 4: 1, 6: 2, 8: 2}  # of the window that ends there
+    expected = sum(times[step] * number for step, number in steps.items()) / 3600
+    assert summary['training_hours'] == pytest.approx(expected)
+    assert 0 < summary['pretraining_seconds'] < 300
     page = (unbroken / 'report' / 'index.html').read_text()
     assert '<svg' in page or 'data:image' in page
     out = (unbroken / 'stdout').read_text()
@@ -215,7 +251,7 @@ def test_killed_and_rerun_ends_with_the_numbers_of_an_unbroken_run(bench, unbrok
     assert arrays.keys() == expected.keys()
 
     assert read_metrics(workdir) == read_metrics(unbroken)
-    for name in ('predictions.jsonl', 'scores.json', 'examples.jsonl', 'config.json'):
+    for name in (*WRITTEN, 'config.json'):
         assert (workdir / name).read_bytes() == (unbroken / name).read_bytes(), name
     weights = 'hf/model.safetensors'
     assert (workdir / weights).read_bytes() == (unbroken / weights).read_bytes()
@@ -271,6 +307,9 @@ def test_the_other_methods_and_sources_run(bench, name):
     assert losses[-1] < losses[0]
     assert (workdir / 'hf' / 'model.safetensors').is_file()
     assert (workdir / 'scores.json').is_file() == scores
+    study = [record for _, record in files.read_jsonl(workdir / 'case_study.jsonl')]
+    assert [each['score'] is not None for each in study[0]['rationales']] == [scores] * 3
+    assert (summary['pretraining_seconds'] is not None) == (scores and name != 'self_consistency')
     assert (summary['negative_sampling_share'] is not None) == samples
 
 

@@ -165,6 +165,12 @@ def test_a_resumed_log_says_which_line_was_damaged(tmp_path, caplog):
     assert 'metrics.jsonl, line 2 is damaged' in caplog.text
 
 
+def test_the_time_of_all_steps_is_added_up_window_by_window():
+    assert metrics_log.total_seconds([]) is None
+    # 5 steps of 2 s, 5 of 1 s, and 10 of 3 s of which the first line was lost.
+    assert metrics_log.total_seconds([(5, 2.0), (10, 1.0), (20, 3.0)]) == 45.0
+
+
 def test_a_log_that_starts_anew_is_empty(tmp_path):
     write_a_run(tmp_path)
     MetricsLog(tmp_path, resume_step=None).close()

@@ -15,7 +15,7 @@ DATASETS = {
     'ESNLI': {'data.name': 'esnli'},
 }
 MEASURES = {
-    'right samples per question': 'average_right',
+    'right samples per question': 'right_per_question',
     'only right': 'only_positive',
     'only wrong': 'only_negative',
 }

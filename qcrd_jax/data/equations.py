@@ -175,7 +175,7 @@ _BINARY: dict[str, Callable[[Fraction, Fraction], Fraction]] = {
 }
 
 # fmt: off
-_NUMBER_WORDS = {
+NUMBER_WORDS = {
     'zero': 0, 'one': 1, 'two': 2, 'three': 3, 'four': 4, 'five': 5, 'six': 6, 'seven': 7,
     'eight': 8, 'nine': 9, 'ten': 10, 'eleven': 11, 'twelve': 12, 'thirteen': 13, 'fourteen': 14,
     'fifteen': 15, 'sixteen': 16, 'seventeen': 17, 'eighteen': 18, 'nineteen': 19, 'twenty': 20,
@@ -186,5 +186,5 @@ _NUMBER_WORDS = {
 def _number_word(text: str) -> Fraction | None:
     """Returns the value of the one number word of a text that holds no digits."""
     words = re.findall(r'[a-z]+', text.casefold())
-    values = {_NUMBER_WORDS[word] for word in words if word in _NUMBER_WORDS}
+    values = {NUMBER_WORDS[word] for word in words if word in NUMBER_WORDS}
     return Fraction(values.pop()) if len(values) == 1 else None

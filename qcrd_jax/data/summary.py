@@ -117,6 +117,7 @@ class SplitCounts:
             'questions': self.questions,
             'samples': self.samples,
             'unreadable': self.unreadable,
+            'right_per_question': _ratio(self.right, self.answered),
             'sample_accuracy': _ratio(self.right, self.samples),
             'vote_accuracy': _ratio(self.votes_right, self.answered),
             'only_positive': _ratio(self.only_positive, self.answered),

@@ -6,7 +6,17 @@ from typing import Any
 
 from qcrd_jax import files
 from qcrd_jax.evaluation import metrics
-from qcrd_jax.report import figures, templates
+from qcrd_jax.report import analyses, figures, templates
+from qcrd_jax.report.formats import (
+    cell,
+    clip,
+    first,
+    millions,
+    percent,
+    score_colour,
+    scored,
+    seconds,
+)
 from qcrd_jax.report.run_files import Run, flatten, number, plain, read_run
 
 _METHODS = {
@@ -21,10 +31,8 @@ _WITHOUT_DISCRIMINATOR = ('finetune', 'single_task', 'dss', 'mi')
 _DATASET_NOTES = {'mwp': 'synthetic word problems with a synthetic noisy teacher'}
 _KIND_COLOURS = {'teacher positive': figures.BLUE, 'teacher negative': figures.ORANGE}
 _STUDENT_COLOURS = (figures.GREEN, figures.PURPLE, '#a07c1c', '#4b9bb5')
-_POOR, _MIDDLE, _GOOD = (247, 198, 173), (247, 245, 240), (176, 208, 240)  # RGB at 0, 1/2 and 1
 _MAX_EXAMPLES, _MAX_RATIONALES = 40, 24  # per page, per example
 _MAX_WRONG, _MAX_RIGHT = 16, 6  # test predictions on the page
-_MAX_CHARACTERS = 1200  # of any one text
 
 
 def write_report(workdir: pathlib.Path) -> pathlib.Path:
@@ -52,17 +60,6 @@ def write_report(workdir: pathlib.Path) -> pathlib.Path:
     return folder / 'index.html'
 
 
-def score_colour(score: float) -> str:
-    """The background of a rationale: orange at 0, neutral at 1/2, blue at 1, as a CSS colour.
-
-    The two ends differ for readers with any colour vision, and dark text is legible on both.
-    """
-    low, high = (_POOR, _MIDDLE) if score < 0.5 else (_MIDDLE, _GOOD)
-    share = 2 * score if score < 0.5 else 2 * score - 1
-    mixed = (round(a + share * (b - a)) for a, b in zip(low, high, strict=True))
-    return f'rgb({", ".join(map(str, mixed))})'
-
-
 def _page(run: Run) -> dict[str, Any]:
     groups = _score_groups(run)
     colours = _KIND_COLOURS | {label: colour for label, colour, _ in groups}
@@ -79,11 +76,14 @@ def _page(run: Run) -> dict[str, Any]:
         'discriminator_figures': figures.discriminator_figures(run),
         'score_figure': figures.score_figure(groups),
         'score_rows': _score_rows(groups),
+        'score_statements': analyses.score_statements(groups),
+        'teacher': analyses.teacher_statistics(run, _dataset(run)),
+        'case_study': analyses.case_study(run),
         'legend': [(f'{score:g}', score_colour(score)) for score in (0.0, 0.25, 0.5, 0.75, 1.0)],
         'examples': [_example(record, colours) for record in run.examples[:_MAX_EXAMPLES]],
         'hidden_examples': max(len(run.examples) - _MAX_EXAMPLES, 0),
         'predictions': _predictions(run),
-        'summary': [(plain(name), _cell(value)) for name, value in flatten(run.summary)],
+        'summary': [(plain(name), cell(value)) for name, value in flatten(run.summary)],
         'config': _config(run),
     }
 
@@ -136,8 +136,8 @@ def _headlines(run: Run) -> list[dict[str, str]]:
     """The figures at the top: what they are, their value, and what to know about them."""
     validations = run.series('validation', 'accuracy')
     best = max(validations, key=lambda point: point[1], default=(None, None))
-    best_step = _first(run.summary.get('best_step'), best[0])
-    step_time = _first(run.summary.get('seconds_per_step'), _median_step_time(run))
+    best_step = first(run.summary.get('best_step'), best[0])
+    step_time = first(run.summary.get('seconds_per_step'), _median_step_time(run))
     sampling = number(run.summary.get('negative_sampling_share'))
     auc = number(run.summary.get('discriminator_auc'))
     parameters = number(run.summary.get('parameters'))
@@ -145,22 +145,24 @@ def _headlines(run: Run) -> list[dict[str, str]]:
     headlines = [
         (
             'Test accuracy',
-            _percent(_first(run.summary.get('test_accuracy'), test.get('accuracy'))),
+            percent(first(run.summary.get('test_accuracy'), test.get('accuracy'))),
             _counts(test) or 'not measured yet',
         ),
         (
             'Validation accuracy',
-            _percent(_first(run.summary.get('validation_accuracy'), best[1])),
+            percent(first(run.summary.get('validation_accuracy'), best[1])),
             'not measured yet' if best_step is None else f'best, at step {best_step:,.0f}',
         ),
     ]
     if run.method not in _WITHOUT_DISCRIMINATOR:
         note = 'good over poor rationales, held out' if auc is not None else 'not measured yet'
         headlines.append(('Discriminator ROC-AUC', '–' if auc is None else f'{auc:.3f}', note))
-    note = f'{_percent(sampling)} of it samples negatives' if sampling else 'of training'
-    headlines.append(('Time per step', _seconds(step_time), note))
+    note = f'{percent(sampling)} of it samples negatives' if sampling else 'of training'
+    headlines.append(('Time per step', seconds(step_time), note))
+    training = analyses.training_time(run)
+    headlines.append(('Training time', training['value'], training['note']))
     if parameters is not None:
-        headlines.append(('Student', _millions(parameters), 'parameters'))
+        headlines.append(('Student', millions(parameters), 'parameters'))
     return [dict(zip(('name', 'value', 'note'), headline, strict=True)) for headline in headlines]
 
 
@@ -169,7 +171,9 @@ def _counts(record: dict[str, Any]) -> str:
     if correct is None or total is None or not 0 <= correct <= total or not total:
         return ''
     low, high = metrics.Ratio(int(correct), int(total)).interval
-    return f'{correct:,.0f} of {total:,.0f}; 95 % interval {100 * low:.1f} to {100 * high:.1f} %'
+    return (
+        f'{correct:,.0f} of {total:,.0f}; 95 % interval {100 * low:.1f} to {100 * high:.1f}\u00a0%'
+    )
 
 
 def _test_of_predictions(run: Run) -> dict[str, Any]:
@@ -208,7 +212,7 @@ def _score_rows(groups: list[tuple[str, str, tuple[float, ...]]]) -> list[dict[s
                 'count': f'{len(scores):,}',
                 'mean': f'{statistics.fmean(scores):.2f}',
                 'median': f'{statistics.median(scores):.2f}',
-                'high': _percent(sum(score > 0.7 for score in scores) / len(scores)),
+                'high': percent(sum(score > 0.7 for score in scores) / len(scores)),
                 'auc': '–' if auc is None else f'{auc:.3f}',
             }
         )
@@ -220,30 +224,23 @@ def _example(record: dict[str, Any], colours: dict[str, str]) -> dict[str, Any]:
     rationales = rationales if isinstance(rationales, list) else []
     rationales = [rationale for rationale in rationales if isinstance(rationale, dict)]
     return {
-        'id': _clip(record.get('id')),
-        'input': _clip(record.get('input')),
-        'label': _clip(record.get('label')),
+        'id': clip(record.get('id')),
+        'input': clip(record.get('input')),
+        'label': clip(record.get('label')),
         'rationales': [_rationale(each, colours) for each in rationales[:_MAX_RATIONALES]],
         'hidden': max(len(rationales) - _MAX_RATIONALES, 0),
     }
 
 
 def _rationale(record: dict[str, Any], colours: dict[str, str]) -> dict[str, str]:
-    kind, temperature = _clip(record.get('kind')), number(record.get('temperature'))
+    kind, temperature = clip(record.get('kind')), number(record.get('temperature'))
     kind = kind if temperature is None else f'{kind}, temperature {temperature}'
     return {
         'kind': kind,
         'colour': colours.get(kind, figures.PURPLE),
-        'text': _clip(record.get('text')) or '(empty)',
-        **_scored(record),
+        'text': clip(record.get('text')) or '(empty)',
+        **scored(record),
     }
-
-
-def _scored(record: dict[str, Any]) -> dict[str, str]:
-    score = number(record.get('score'))
-    if score is None or not 0 <= score <= 1:
-        return {'score': '', 'background': '#f3f4f6'}
-    return {'score': f'{score:.2f}', 'background': score_colour(score)}
 
 
 def _predictions(run: Run) -> dict[str, Any]:
@@ -275,7 +272,7 @@ def _mean_score(records: list[dict[str, Any]]) -> float | None:
 
 def _prediction(record: dict[str, Any]) -> dict[str, str]:
     fields = ('id', 'input', 'label', 'prediction', 'rationale')
-    return {field: _clip(record.get(field)) for field in fields} | _scored(record)
+    return {field: clip(record.get(field)) for field in fields} | scored(record)
 
 
 def _config(run: Run) -> list[tuple[str, list[tuple[str, str]]]]:
@@ -283,37 +280,7 @@ def _config(run: Run) -> list[tuple[str, list[tuple[str, str]]]]:
     top = {name: value for name, value in run.config.items() if not isinstance(value, dict)}
     nested = {name: value for name, value in run.config.items() if isinstance(value, dict)}
     return [
-        (plain(name), [(plain(field), _cell(value)) for field, value in flatten(section)])
+        (plain(name), [(plain(field), cell(value)) for field, value in flatten(section)])
         for name, section in ({'run': top} | nested).items()
         if section
     ]
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        return f'{value:.6g}'
-    return _clip(value) if value not in ('', None) else '–'
-
-
-def _clip(value: Any) -> str:
-    text = plain(value)
-    hidden = len(text) - _MAX_CHARACTERS
-    return text if hidden <= 0 else f'{text[:_MAX_CHARACTERS]} … ({hidden:,} more characters)'
-
-
-def _first(*values: Any) -> float | None:
-    return next((found for value in values if (found := number(value)) is not None), None)
-
-
-def _percent(share: float | None) -> str:
-    return '–' if share is None else f'{100 * share:.1f} %'
-
-
-def _seconds(seconds: float | None) -> str:
-    if seconds is None:
-        return '–'
-    return f'{1000 * seconds:.0f} ms' if seconds < 1 else f'{seconds:.2f} s'
-
-
-def _millions(count: float) -> str:
-    return f'{count / 1e6:,.1f} M' if count >= 1e5 else f'{count:,.0f}'

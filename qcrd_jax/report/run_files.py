@@ -31,6 +31,8 @@ class Run:
       predictions: the lines of predictions.jsonl, for the test split.
       scores: finite scores in [0, 1] by kind of rationale, from scores.json.
       examples: the lines of examples.jsonl.
+      case_study: the lines of case_study.jsonl.
+      counts: prepare.json, what the dataset holds by split.
       missing: names of the files that are not there.
       notices: sentences on what is there and could not be read.
     """
@@ -42,6 +44,8 @@ class Run:
     predictions: tuple[dict[str, Any], ...]
     scores: dict[str, tuple[float, ...]]
     examples: tuple[dict[str, Any], ...]
+    case_study: tuple[dict[str, Any], ...]
+    counts: dict[str, Any]
     missing: tuple[str, ...]
     notices: tuple[str, ...]
 
@@ -104,7 +108,8 @@ def read_run(workdir: pathlib.Path) -> Run:
     if not workdir.is_dir():
         raise InputError(f'{workdir}: no such folder; expected the workdir of a run.')
     names = ('config.json', 'metrics.jsonl', 'summary.json')
-    names += ('predictions.jsonl', 'scores.json', 'examples.jsonl')
+    names += ('predictions.jsonl', 'scores.json', 'examples.jsonl', 'case_study.jsonl')
+    names += ('prepare.json',)
     texts = {name: _read_text(workdir / name) for name in names}
     notices: list[str] = []
     return Run(
@@ -115,6 +120,8 @@ def read_run(workdir: pathlib.Path) -> Run:
         predictions=_parse_lines('predictions.jsonl', texts, notices),
         scores=_valid_scores(_parse_file('scores.json', texts, notices), notices),
         examples=_parse_lines('examples.jsonl', texts, notices),
+        case_study=_parse_lines('case_study.jsonl', texts, notices),
+        counts=_parse_file('prepare.json', texts, notices),
         missing=tuple(name for name in names if texts[name] is None),
         notices=tuple(notices),
     )

@@ -1,0 +1,193 @@
+"""The paper's analyses of one run: teacher statistics, score density, case study, training time.
+
+Each stands beside what the paper says where the paper says it of the same data, student or method.
+"""
+
+import statistics
+from typing import Any
+
+from qcrd_jax import metrics_log
+from qcrd_jax.data import marking
+from qcrd_jax.report.formats import (
+    MAX_CHARACTERS,
+    clip,
+    duration,
+    first,
+    percent,
+    scored,
+)
+from qcrd_jax.report.run_files import Run, flatten, number, plain
+
+# Right samples per question (of 5), share of questions with only right and with only wrong ones.
+_PAPER_TEACHER = {
+    'svamp': (3.87, 0.55, 0.08),
+    'cqa': (3.89, 0.68, 0.13),
+    'anli1': (3.93, 0.66, 0.11),
+    'esnli': (3.31, 0.50, 0.20),
+}
+# Hours of training on SVAMP on one A100-80G, 10000 steps: T5-base, T5-small (Table A7).
+_PAPER_HOURS = {
+    'finetune': (2.0, 1.25),
+    'dss': (4.0, 2.5),
+    'mi': (4.2, 2.6),
+    'qcrd': (13.0, 8.5),
+    'qcrd without the quality judge': (12.0, 7.5),
+}
+_PAPER_STUDENTS = ('t5-base', 't5-small')
+_HIGH = 0.7  # the score that the paper's student samples "sometimes exceeded" (section 5.5)
+_MAX_CASES, _MAX_RATIONALES = 40, 8  # questions of the case study, rationales of each
+_ARITHMETIC = 'equation'  # the answer type whose rationales can be checked
+
+
+def teacher_statistics(run: Run, dataset: str) -> dict[str, Any] | None:
+    """Table A2 of the training data beside the paper's row; None where nothing was counted."""
+    counts = run.counts.get('train')
+    counts = counts if isinstance(counts, dict) else {}
+    questions, samples = number(counts.get('questions')), number(counts.get('samples'))
+    if not questions or samples is None:
+        return None
+    unreadable = number(counts.get('unreadable'))
+    right = number(counts.get('right_per_question'))
+    mean, only_right, only_wrong = _PAPER_TEACHER.get(dataset, (None, None, None))
+    used = number(dict(flatten(run.config)).get('data.samples'))
+    of = '' if used is None else f', of {used:.0f}'
+    rows = [
+        (f'right samples per question{of}', _mean(right), _mean(mean)),
+        ('questions with only right samples', _share(counts, 'only_positive'), percent(only_right)),
+        ('questions with only wrong samples', _share(counts, 'only_negative'), percent(only_wrong)),
+        ('samples that are right', _share(counts, 'sample_accuracy'), '–'),
+        ('votes that are right', _share(counts, 'vote_accuracy'), '–'),
+        (
+            'samples without a readable answer',
+            percent(unreadable / samples if unreadable is not None and samples else None),
+            '–',
+        ),
+    ]
+    keys = ('name', 'value', 'paper')
+    return {
+        'questions': f'{questions:,.0f}',
+        'samples': f'{samples:,.0f}',
+        'in_paper': mean is not None,
+        'rows': [dict(zip(keys, row, strict=True)) for row in rows],
+    }
+
+
+def score_statements(groups: list[tuple[str, str, tuple[float, ...]]]) -> list[dict[str, str]]:
+    """What the paper reads off its Fig. 6, and the same of this run.
+
+    Args:
+      groups: (label, colour, scores) by kind of rationale.
+    """
+    positives = [scores for label, _, scores in groups if label == 'teacher positive']
+    student = [(label, scores) for label, _, scores in groups if label.startswith('student')]
+    statements = []
+    if positives:
+        mean = statistics.fmean(positives[0])
+        statements.append(
+            {
+                'subject': "teacher's positives, mean score",
+                'value': f'{mean:.2f}',
+                'paper': 'around 0.95',
+            }
+        )
+    statements += [
+        {
+            'subject': f'{label}, scored above {_HIGH}',
+            'value': percent(sum(score > _HIGH for score in scores) / len(scores)),
+            'paper': 'sometimes' if label.endswith(' 1.5') else '–',
+        }
+        for label, scores in student
+    ]
+    return statements
+
+
+def case_study(run: Run) -> dict[str, Any]:
+    """Rationales of the student by temperature, with their incorrect details (Fig. 5)."""
+    cases = [_case(record) for record in run.case_study[:_MAX_CASES]]
+    tally: dict[str, list[bool]] = {}
+    for case in cases:
+        for rationale in (*case['teacher'], *case['rationales']) if case['checked'] else ():
+            tally.setdefault(rationale['kind'], []).append(rationale['faulty'])
+    return {
+        'cases': cases,
+        'hidden': max(len(run.case_study) - _MAX_CASES, 0),
+        'checked': any(case['checked'] for case in cases),
+        'tally': [(kind, sum(faulty), len(faulty)) for kind, faulty in tally.items()],
+    }
+
+
+def training_time(run: Run) -> dict[str, str]:
+    """The headline of the training time: value, and the paper's where it is comparable."""
+    hours = first(run.summary.get('training_hours'))
+    time = None if hours is None else 3600 * hours
+    if time is None:
+        time = metrics_log.total_seconds(run.series('train', 'seconds_per_step'))
+    pretraining = first(
+        run.summary.get('pretraining_seconds'),
+        metrics_log.total_seconds(run.series('discriminator', 'seconds_per_step')),
+    )
+    notes = [] if pretraining is None else [f'and {duration(pretraining)} of the discriminator']
+    paper = _paper_hours(run)
+    if paper is not None:
+        notes.append(f'paper: {paper:g} h (SVAMP, 10,000 steps, one A100)')
+    return {'value': duration(time), 'note': '; '.join(notes) or 'of all steps'}
+
+
+def _paper_hours(run: Run) -> float | None:
+    config = dict(flatten(run.config))
+    student = plain(run.summary.get('student') or config.get('student.pretrained'))
+    student = student.rstrip('/').rpartition('/')[2]
+    method = run.method
+    if method == 'qcrd' and config.get('discriminator.weigh') is False:
+        method = 'qcrd without the quality judge'
+    if student not in _PAPER_STUDENTS or method not in _PAPER_HOURS:
+        return None
+    return _PAPER_HOURS[method][_PAPER_STUDENTS.index(student)]
+
+
+def _case(record: dict[str, Any]) -> dict[str, Any]:
+    question = plain(record.get('input'))
+    checked = record.get('answer_type') == _ARITHMETIC
+    rationales = record.get('rationales')
+    rationales = rationales if isinstance(rationales, list) else []
+    teacher = record.get('teacher')
+    return {
+        'id': clip(record.get('id')),
+        'input': clip(question),
+        'label': clip(record.get('label')),
+        'checked': checked,
+        'teacher': [_rationale('teacher', {'text': teacher}, question, checked)] if teacher else [],
+        'rationales': [
+            _rationale(_temperature(each), each, question, checked)
+            for each in rationales[:_MAX_RATIONALES]
+            if isinstance(each, dict)
+        ],
+    }
+
+
+def _temperature(record: dict[str, Any]) -> str:
+    temperature = number(record.get('temperature'))
+    if temperature is None:
+        return 'student'
+    return f'temperature {temperature:g}' if temperature else 'greedy'
+
+
+def _rationale(kind: str, record: dict[str, Any], question: str, checked: bool) -> dict[str, Any]:
+    text = plain(record.get('text'))
+    shown, hidden = text[:MAX_CHARACTERS], len(text) - MAX_CHARACTERS
+    pieces = marking.mark(shown, question) if checked else (marking.Piece(shown, ''),)
+    return {
+        'kind': kind,
+        'pieces': pieces if shown else (marking.Piece('(empty)', ''),),
+        'hidden': max(hidden, 0),
+        'faulty': any(piece.fault for piece in pieces),
+        'score': scored(record)['score'],
+    }
+
+
+def _mean(value: float | None) -> str:
+    return '–' if value is None else f'{value:.2f}'
+
+
+def _share(counts: dict[str, Any], name: str) -> str:
+    return percent(number(counts.get(name)))
