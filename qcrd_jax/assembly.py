@@ -83,6 +83,7 @@ def build_corpus(config: config_dict.ConfigDict, dataset: Dataset, workdir: path
             _tokenizer_texts(dataset.splits['train']),
             config.student.vocab_size,
             required=data.prefixes,
+            split_digits=config.student.split_digits,
         )
     cache = pathlib.Path(data.cache or workdir / 'data') / 'tokens'
     encoded = {

@@ -83,6 +83,7 @@ def _student() -> config_dict.ConfigDict:
     student.pretrained = 't5-base'  # folder or Hub id; '': random weights
     student.tokenizer = ''  # folder or Hub id; '': that of `pretrained`, else trained on the data
     student.vocab_size = 8000  # pieces at most, when the tokenizer is trained on the data
+    student.split_digits = True  # in a trained tokenizer; False: frequent numbers are one piece
     student.dropout = 0.1  # rate, as DSS's trainer had
     student.compute_dtype = 'auto'  # float32 | bfloat16 | auto (bfloat16 on accelerators)
     return student

@@ -37,7 +37,7 @@ def test_the_defaults_are_valid_and_those_of_the_paper():
 
 
 @pytest.mark.parametrize(
-    'path', sorted((REPOSITORY / 'configs').glob('*.py')), ids=lambda p: p.stem
+    'path', sorted((REPOSITORY / 'configs').rglob('*.py')), ids=lambda p: p.stem
 )
 def test_every_configuration_file_loads_and_validates(path):
     spec = importlib.util.spec_from_file_location(path.stem, path)
@@ -121,6 +121,12 @@ def test_every_number_and_every_name_of_a_kind_is_checked():
         'teacher.prompt',
         'judge.rationales',
         'judge.prompt',
+        'reproduce.name',
+        'reproduce.title',
+        'reproduce.caption',
+        'reproduce.unit',
+        'reproduce.baseline',
+        'reproduce.models',
     }
 
 

@@ -136,3 +136,21 @@ def test_hub_id_without_network_names_the_flags(monkeypatch):
     monkeypatch.setattr('qcrd_jax.data.tokenizer._hub_answers', lambda: False)
     with pytest.raises(InputError, match=r"--config\.student\.tokenizer=<folder>.*pretrained=''"):
         load_tokenizer('nobody/no-such-model')
+
+
+def test_frequent_numbers_are_one_piece_where_digits_need_not_be_apart():
+    sentences = [f'{number} pens and {number} cups' for number in (7, 42, 99)] * 3
+    whole, split = (
+        train_tokenizer(sentences + ['5 6 1 3'], 300, split_digits=split) for split in (False, True)
+    )
+
+    def pieces(tokenizer, text):
+        return tokenizer.convert_ids_to_tokens(tokenizer(text)['input_ids'])[:-1]
+
+    assert pieces(whole, '( 42 / 7 )') == ['▁(', '▁42', '▁/', '▁7', '▁)']
+    assert pieces(split, '( 42 / 7 )') == ['▁(', '▁4', '2', '▁/', '▁7', '▁)']
+    # A number that was never seen is read digit by digit, and comes back as it was.
+    assert (
+        whole.decode(whole('4199 - 5613')['input_ids'], skip_special_tokens=True) == '4199 - 5613'
+    )
+    assert whole.unk_token_id not in whole('4199 - 5613')['input_ids']

@@ -39,9 +39,7 @@ def get_config():
     config.reproduce.baseline = 'DSS'
     config.reproduce.cells = (
         *grid.cells({'LLM': {}}, COLUMNS, LLM, measure='sample_accuracy', split='test'),
-        *grid.cells(
-            {'LLM with self-consistency': {}}, COLUMNS, VOTE, measure='vote_accuracy', split='test'
-        ),
+        *grid.cells({VOTE: {}}, COLUMNS, LLM, measure='vote_accuracy', split='test'),
         *grid.cells(ROWS, COLUMNS, PAPER),
     )
     return config

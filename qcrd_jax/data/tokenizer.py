@@ -89,12 +89,15 @@ def _first_line(error: Exception) -> str:
 
 
 def train_tokenizer(
-    texts: Iterable[str], vocab_size: int = 8000, *, required: Iterable[str] = ()
+    texts: Iterable[str],
+    vocab_size: int = 8000,
+    *,
+    required: Iterable[str] = (),
+    split_digits: bool = True,
 ) -> transformers.PreTrainedTokenizerFast:
-    """Trains a tokenizer on the data: T5's special ids and `▁` for a space, digits apart.
+    """Trains a tokenizer on the data: T5's special ids and `▁` for a space.
 
-    A digit is never part of a longer piece, so that numbers are copied digit by digit and none is
-    unknown; neither is punctuation. The pieces are byte-pair merges: unlike `tokenizers`' Unigram
+    Punctuation is never part of a longer piece, and no number is unknown. The pieces are byte-pair merges: unlike `tokenizers`' Unigram
     trainer this one gives the same pieces in every process, and it keeps frequent words whole. The
     same texts, in whatever order, give the same tokenizer.
 
@@ -102,6 +105,9 @@ def train_tokenizer(
       texts: what the student is going to read and write: questions, labels and rationales.
       vocab_size: number of pieces at most; fewer where the texts hold fewer.
       required: texts whose characters must be known beside those of `texts`: the prefixes.
+      split_digits: a digit is never part of a longer piece either, and numbers are copied digit by
+        digit. False: frequent numbers are pieces, as in T5's own vocabulary; a tiny student learns
+        to copy them much sooner.
 
     Returns:
       A tokenizer that appends `</s>`, saves with `save_pretrained` and loads by `AutoTokenizer`.
@@ -124,8 +130,10 @@ def train_tokenizer(
     backend.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Metaspace(replacement='▁', prepend_scheme='always'),
-            # Digits and punctuation stand alone, each with the space before it.
-            pre_tokenizers.Split(tokenizers.Regex(r'▁?[0-9]|▁?[^\w\s▁]'), 'isolated'),
+            # Digits (or numbers) and punctuation stand alone, each with the space before it.
+            pre_tokenizers.Split(
+                tokenizers.Regex(rf'▁?[0-9]{"" if split_digits else "+"}|▁?[^\w\s▁]'), 'isolated'
+            ),
         ]
     )
     backend.decoder = decoders.Metaspace(replacement='▁', prepend_scheme='always')
