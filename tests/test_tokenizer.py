@@ -141,7 +141,7 @@ def test_hub_id_without_network_names_the_flags(monkeypatch):
 def test_frequent_numbers_are_one_piece_where_digits_need_not_be_apart():
     sentences = [f'{number} pens and {number} cups' for number in (7, 42, 99)] * 3
     whole, split = (
-        train_tokenizer(sentences + ['5 6 1 3'], 300, split_digits=split) for split in (False, True)
+        train_tokenizer([*sentences, '5 6 1 3'], 300, split_digits=split) for split in (False, True)
     )
 
     def pieces(tokenizer, text):

@@ -97,9 +97,9 @@ def train_tokenizer(
 ) -> transformers.PreTrainedTokenizerFast:
     """Trains a tokenizer on the data: T5's special ids and `▁` for a space.
 
-    Punctuation is never part of a longer piece, and no number is unknown. The pieces are byte-pair merges: unlike `tokenizers`' Unigram
-    trainer this one gives the same pieces in every process, and it keeps frequent words whole. The
-    same texts, in whatever order, give the same tokenizer.
+    Punctuation is never part of a longer piece, and no number is unknown. The pieces are byte-pair
+    merges: unlike `tokenizers`' Unigram trainer this one gives the same pieces in every process,
+    and it keeps frequent words whole. The same texts, in whatever order, give the same tokenizer.
 
     Args:
       texts: what the student is going to read and write: questions, labels and rationales.
