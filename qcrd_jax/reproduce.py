@@ -67,17 +67,18 @@ class Reproduction:
     """The runs of one grid.
 
     Attributes:
+      settings: of the grid, `config.reproduce`.
       failures: why a cell could not be run, by its name.
     """
 
     def __init__(self, config: config_dict.ConfigDict, workdir: pathlib.Path):
         self._config, self._workdir = config, workdir
         self._cells = grid.read(config)
-        self._settings = config.reproduce
+        self.settings = config.reproduce
         self.failures: dict[str, str] = {}
         known = {cell.row for cell in self._cells}, {cell.column for cell in self._cells}
         for field, names in zip(('rows', 'columns'), known, strict=True):
-            unknown = set(self._settings[field]) - names
+            unknown = set(self.settings[field]) - names
             if unknown:
                 raise InputError(
                     f'--config.reproduce.{field}: {sorted(unknown)[0]!r} is not in the grid; it '
@@ -86,7 +87,7 @@ class Reproduction:
 
     def wanted(self) -> list[Cell]:
         """The visible cells that are asked for, in order."""
-        rows, columns = self._settings.rows, self._settings.columns
+        rows, columns = self.settings.rows, self.settings.columns
         return [
             cell
             for cell in self._cells
@@ -103,7 +104,7 @@ class Reproduction:
             return tried
         where = self._folder(cell)
         print(f'{cell.name}: seeds {", ".join(map(str, missing))} of {where}', flush=True)
-        if self._settings.dry_run:
+        if self.settings.dry_run:
             return False
         try:
             self._train(cell, missing)
@@ -115,7 +116,7 @@ class Reproduction:
 
     def write_table(self) -> None:
         """Writes the table as it stands."""
-        settings = self._settings
+        settings = self.settings
         visible = [cell for cell in self._cells if not cell.hidden]
         table = Table(
             name=settings.name,
@@ -164,7 +165,7 @@ class Reproduction:
 
     def _missing(self, cell: Cell) -> list[int]:
         folder = self._folder(cell)
-        return [s for s in self._settings.seeds if not (folder / f'seed{s}/summary.json').is_file()]
+        return [s for s in self.settings.seeds if not (folder / f'seed{s}/summary.json').is_file()]
 
     def _train(self, cell: Cell, missing: Sequence[int]) -> None:
         """Trains the missing seeds, as many together as fit; one by one where a group fails."""
@@ -172,7 +173,7 @@ class Reproduction:
         self._describe(cell, folder)
         while missing:
             trainers = self._trainers(cell, folder, missing[:1])
-            count = self._settings.together or _seeds_that_fit(trainers[0])
+            count = self.settings.together or _seeds_that_fit(trainers[0])
             group, missing = missing[:count], missing[count:]
             trainers += self._trainers(cell, folder, group[1:], twin=trainers[0])
             self._finish(trainers)
@@ -212,7 +213,7 @@ class Reproduction:
 
     def _tidy(self, workdir: pathlib.Path) -> None:
         """Removes what is not to be kept of a finished run, which can be gigabytes."""
-        keep = self._settings.keep
+        keep = self.settings.keep
         if keep != 'everything':
             shutil.rmtree(workdirs.checkpoints(workdir), ignore_errors=True)
         if keep == 'results':
@@ -246,14 +247,14 @@ class Reproduction:
 
     def _outcomes(self, cell: Cell) -> tuple[tuple[Outcome, ...], int]:
         if cell.measure in grid.DATA_MEASURES:
-            if self._settings.dry_run or cell not in self.wanted():
+            if self.settings.dry_run or cell not in self.wanted():
                 return (), 1
             return (Outcome(0, self._count(cell)),), 1
         if cell.measure in grid.JUDGE_MEASURES:
             return self._judged(cell), 1
         folder = self._folder(cell)
-        outcomes = (_outcome(folder / f'seed{s}', s, cell.measure) for s in self._settings.seeds)
-        return tuple(filter(None, outcomes)), len(self._settings.seeds)
+        outcomes = (_outcome(folder / f'seed{s}', s, cell.measure) for s in self.settings.seeds)
+        return tuple(filter(None, outcomes)), len(self.settings.seeds)
 
     def _count(self, cell: Cell) -> float:
         """A figure of a dataset, kept beside the runs: counting e-SNLI takes minutes."""
@@ -272,7 +273,7 @@ class Reproduction:
 
     def _judged(self, cell: Cell) -> tuple[Outcome, ...]:
         """The verdicts on the first seed's students, if both are there; asks a judge for them."""
-        seed = self._settings.seeds[0]
+        seed = self.settings.seeds[0]
         runs = [self._folder(needed) / f'seed{seed}' for needed in self._needed(cell)]
         if not all((run / 'summary.json').is_file() for run in runs):
             return ()
@@ -282,7 +283,7 @@ class Reproduction:
         folder = self._workdir / 'runs' / f'judge-{names}-{config.judge.rationales}'
         path = folder / judgement.REPORT
         if not path.is_file():
-            if self._settings.dry_run:
+            if self.settings.dry_run:
                 return ()
             folder.mkdir(parents=True, exist_ok=True)
             judgement.judge(config, folder)
@@ -296,13 +297,13 @@ class Reproduction:
         here = (
             f'Run here: student {student}, {base.train.steps} steps of batch '
             f'{base.train.batch_size}, data {base.data.name}, '
-            f'seeds {", ".join(map(str, self._settings.seeds))}, code {grid.code_version()}'
+            f'seeds {", ".join(map(str, self.settings.seeds))}, code {grid.code_version()}'
         )
         devices = sorted({setting['device'] for setting in settings})
         versions = sorted({setting['jax'] for setting in settings})
         if devices:
             here += f', on {", ".join(devices)} with jax {", ".join(versions)}'
-        return f'{self._settings.caption} {here}.'.strip()
+        return f'{self.settings.caption} {here}.'.strip()
 
     def _setting_files(self) -> list[pathlib.Path]:
         folders = {self._folder(cell) for cell in self._cells if cell.measure in grid.RUN_MEASURES}
