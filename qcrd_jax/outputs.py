@@ -104,7 +104,7 @@ def write_scores(trainer: Trainer, trained: Trained) -> None:
 def export(trainer: Trainer, trained: Trained) -> pathlib.Path:
     """Writes the selected student to `hf/`, as Hugging Face transformers loads it."""
     folder = trainer.workdir / 'hf'
-    huggingface.save_t5(
+    huggingface.save_student(
         folder, trained.student.config, trained.best.params, trained.corpus.tokenizer
     )
     return folder
