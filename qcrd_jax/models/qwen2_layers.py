@@ -97,9 +97,7 @@ class Attention(nn.Module):
         queries, keys, values = self._project(x, rotation)
         own = jnp.einsum('brtgqh,brugh->bgrqtu', queries, keys, preferred_element_type=jnp.float32)
         before, own = self._weights(queries, past, own, mask[:, None, None, None])
-        mixed = self._mix_past(before, past) + jnp.einsum(
-            'bgrqtu,brugh->brtgqh', own, values, preferred_element_type=jnp.float32
-        )
+        mixed = self._mix_past(before, past) + jnp.einsum('bgrqtu,brugh->brtgqh', own, values)
         return self._merge(mixed), (keys, values)
 
     def step(
@@ -136,8 +134,7 @@ class Attention(nn.Module):
         own = own.reshape(batch, rows, groups, shared, 1, length).swapaxes(1, 2)
         before, own = self._weights(queries, past, own, jnp.arange(length) <= position)
         own = own.swapaxes(1, 2).reshape(sequences, shared, length)
-        mixed = jnp.einsum('xqu,xuh->xqh', own, values, preferred_element_type=jnp.float32)
-        mixed = self._mix_past(before, past) + mixed.reshape(queries.shape)
+        mixed = self._mix_past(before, past) + (own @ values).reshape(queries.shape)
         return self._merge(mixed), keys, values
 
     def _project(self, x, rotation):
@@ -170,12 +167,10 @@ class Attention(nn.Module):
         return jnp.split(self.dropout(weights), [before.shape[-1]], axis=-1)
 
     def _mix_past(self, weights, past):
-        return jnp.einsum(
-            'bgrqts,bgsh->brtgqh', weights, past.values, preferred_element_type=jnp.float32
-        )
+        return jnp.einsum('bgrqts,bgsh->brtgqh', weights, past.values)
 
     def _merge(self, mixed):
-        return mixed.reshape(*mixed.shape[:3], -1).astype(self.dtype) @ self.out.astype(self.dtype)
+        return mixed.reshape(*mixed.shape[:3], -1) @ self.out.astype(self.dtype)
 
 
 class FeedForward(nn.Module):
