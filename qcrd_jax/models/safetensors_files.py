@@ -54,9 +54,9 @@ def read_checkpoint(folder: pathlib.Path) -> dict[str, StoredTensor]:
     found = f'it holds {", ".join(others)}, which is not read' if others else 'there is none'
     raise InputError(
         f'{folder}: expected model.safetensors, or {_INDEX} with its shards; {found}. To convert, '
-        'where PyTorch is installed, with the class of its config.json (T5ForConditionalGeneration, '
-        f"Qwen2ForCausalLM): transformers.<class>.from_pretrained('{folder}')"
-        f".save_pretrained('{folder}')"
+        'where PyTorch is installed, with the class that its config.json names '
+        '(T5ForConditionalGeneration, Qwen2ForCausalLM): transformers.<class>'
+        f".from_pretrained('{folder}').save_pretrained('{folder}')"
     )
 
 
