@@ -227,7 +227,7 @@ def test_what_is_wrong_or_not_computed_is_refused(tmp_path, fields, message):
 
 
 def test_a_window_that_no_layer_uses_is_none(tmp_path):
-    # As in the published 7B, whose windows would begin at its 29th layer of 28.
+    # They would begin at the 25th layer of 24.
     config_of(tmp_path, **PUBLISHED | {'use_sliding_window': True, 'max_window_layers': 24})
 
 
