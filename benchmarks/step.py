@@ -35,7 +35,7 @@ import numpy as np
 from benchmarks.machine import describe_machine, peak_memory
 from qcrd_jax import files, optimizers, stepping, steps
 from qcrd_jax.judging import DiscriminatorState, score_rationales, update_discriminator
-from qcrd_jax.models import Discriminator, T5Config, T5Student, parameter_count
+from qcrd_jax.models import Discriminator, architectures, parameter_count
 from qcrd_jax.rationales import (
     NegativeSampling,
     Rationales,
@@ -45,7 +45,7 @@ from qcrd_jax.rationales import (
 )
 from qcrd_jax.ring import Ring
 
-SIZES = ('tiny', 'small', 'base')
+SIZES = ('tiny', 'small', 'base', '0.5b')
 METHODS = ('finetune', 'dss', 'qcrd')
 LEARNING_RATE = 5e-5
 TEMPERATURE = 1.5
@@ -58,6 +58,7 @@ class Setting:
     """What is measured; the fields are the flags of the command line."""
 
     size: str = 'small'
+    version: str = 'v1.0'
     method: str = 'qcrd'
     batch: int = 8
     source_length: int = 64
@@ -99,7 +100,7 @@ class Setting:
 class RandomBatches:
     """A few batches of random tokens, over and over."""
 
-    def __init__(self, setting: Setting, config: T5Config, count: int):
+    def __init__(self, setting: Setting, config: architectures.Architecture, count: int):
         rng = np.random.default_rng(0)
         self._batches = [_random_batch(rng, setting, config) for _ in range(count)]
 
@@ -113,9 +114,9 @@ class Measurement:
     def __init__(self, setting: Setting):
         self.setting = setting
         dtype = jnp.dtype(setting.dtype)
-        self.config = T5Config.named(setting.size)
-        self.student = T5Student(self.config, dtype)
-        self.judge = Discriminator(self.config, dtype) if setting.judges else None
+        self.config = architectures.named(setting.size, setting.version)
+        self.student = architectures.student_of(self.config, dtype)
+        self.judge = Discriminator(self.student.encoder) if setting.judges else None
         self.optimizer = optimizers.adamw(LEARNING_RATE)
         self.sampling = None
         if setting.samples:
@@ -262,8 +263,9 @@ def summarise(result: dict[str, Any]) -> str:
     """The result in a few lines for people."""
     setting, machine = result['setting'], result['machine']
     median, low, high = (result[f'seconds_per_step{suffix}'] for suffix in ('', '_p10', '_p90'))
+    student = architectures.describe(setting['size'], setting['version'])
     lines = [
-        f'{setting["method"]}, T5-{setting["size"]} ({result["parameters"] / 1e6:.1f} M), '
+        f'{setting["method"]}, {student} ({result["parameters"] / 1e6:.1f} M), '
         f'{setting["dtype"]}, batch {setting["batch"]}, on {machine["device"]}, '
         f'{machine["cpus"]} CPUs, jax {machine["jax"]}',
         f'seconds per step   median {median:.4f}, p10 {low:.4f}, p90 {high:.4f} '
@@ -313,6 +315,7 @@ def _parse(argv: Sequence[str] | None) -> tuple[Setting, pathlib.Path | None]:
         parser.add_argument(flag, default=getattr(default, name), help=about, **options)
 
     add('size', 'of student and discriminator', choices=SIZES)
+    add('version', 'of T5, or qwen2.5', choices=tuple(architectures.SIZES))
     add('method', 'which step', choices=METHODS)
     add('batch', 'B, questions per step', type=_at_least(1))
     add('source_length', 'S, tokens of a question', type=_at_least(1))
@@ -330,6 +333,9 @@ def _parse(argv: Sequence[str] | None) -> tuple[Setting, pathlib.Path | None]:
     parser.add_argument('--json', type=pathlib.Path, metavar='FILE', help='write the result here')
     arguments = vars(parser.parse_args(argv))
     path = arguments.pop('json')
+    sizes = architectures.SIZES[arguments['version']]
+    if arguments['size'] not in sizes:
+        parser.error(f'argument --size: {arguments["version"]} has {", ".join(sizes)}.')
     if path is not None and path.is_dir():
         parser.error(f'argument --json: {path} is a folder; name a file.')
     return Setting(**arguments), path
@@ -351,7 +357,7 @@ def _at_least(smallest: int) -> Callable[[str], int]:
 
 
 def _random_batch(
-    rng: np.random.Generator, setting: Setting, config: T5Config
+    rng: np.random.Generator, setting: Setting, config: architectures.Architecture
 ) -> dict[str, np.ndarray]:
     """Full sequences, each with its EOS at the end; the teacher slipped once per question."""
     special = 1 + max(config.pad_id, config.eos_id, config.start_id)

@@ -24,9 +24,9 @@ from qcrd_jax.data.builders import Dataset
 from qcrd_jax.data.encoding import Encoded, Encoding
 from qcrd_jax.data.schema import AnswerType, Example, Splits
 from qcrd_jax.errors import InputError
-from qcrd_jax.models import T5Config, T5Student, huggingface
+from qcrd_jax.models import architectures, huggingface
 from qcrd_jax.models.discriminator import Discriminator
-from qcrd_jax.models.protocol import Params
+from qcrd_jax.models.protocol import Params, Student
 from qcrd_jax.rationales import NegativeSampling
 
 _TOKENIZER_QUESTIONS = 20_000  # that a tokenizer is trained on, at most
@@ -120,11 +120,11 @@ def _tokenizer_texts(examples: Sequence[Example]) -> Iterator[str]:
         yield from (example.input, example.label, *(s.rationale for s in example.samples))
 
 
-def build_student(config: config_dict.ConfigDict, tokenizer: Any) -> tuple[T5Student, Params]:
+def build_student(config: config_dict.ConfigDict, tokenizer: Any) -> tuple[Student, Params]:
     """The student and its initial parameters, pretrained or random."""
     settings = config.student
     if settings.pretrained:
-        architecture, params = huggingface.load_t5(settings.pretrained)
+        architecture, params = huggingface.load_student(settings.pretrained)
         if len(tokenizer) > architecture.vocab_size:
             raise InputError(
                 f'--config.student.tokenizer: has {len(tokenizer)} pieces, but the embedding of '
@@ -132,23 +132,29 @@ def build_student(config: config_dict.ConfigDict, tokenizer: Any) -> tuple[T5Stu
                 'that belongs to it.'
             )
     else:
-        architecture, params = _random_architecture(settings.size, settings, tokenizer), None
-    architecture = dataclasses.replace(architecture, dropout_rate=settings.dropout)
-    student = T5Student(architecture, _compute_dtype(settings.compute_dtype))
+        architecture = architectures.random_architecture(settings.size, settings.version, tokenizer)
+        params = None
+    student = architectures.student_for(
+        architecture,
+        tokenizer,
+        dropout_rate=settings.dropout,
+        compute_dtype=_compute_dtype(settings.compute_dtype),
+    )
     return student, student.init(key_of(config, 'student')) if params is None else params
 
 
 def build_discriminator(
-    config: config_dict.ConfigDict, tokenizer: Any, student: T5Student, student_params: Params
+    config: config_dict.ConfigDict, tokenizer: Any, student: Student, student_params: Params
 ) -> tuple[Discriminator, Params] | None:
     """The discriminator and its initial parameters; None for a method that has no use for it."""
     settings = config.discriminator
     if not contrastive(config) or not settings.weigh:
         return None
     if settings.pretrained == 'student':
-        architecture, encoder = student.config, jax.tree.map(jnp.copy, student_params)
+        architecture = student.config
+        weights = jax.tree.map(jnp.copy, student.encoder.take(student_params))
     elif settings.pretrained:
-        architecture, encoder = huggingface.load_t5_encoder(settings.pretrained)
+        architecture, weights = huggingface.load_encoder(settings.pretrained)
         if architecture.vocab_size < len(tokenizer):
             raise InputError(
                 f'--config.discriminator.pretrained: {settings.pretrained} knows '
@@ -156,13 +162,19 @@ def build_discriminator(
                 "the student's token ids, so take one with the same vocabulary, or 'student'."
             )
     else:
-        architecture = _random_architecture(settings.size, config.student, tokenizer)
-        encoder = None
-    architecture = dataclasses.replace(architecture, dropout_rate=config.student.dropout)
-    discriminator = Discriminator(architecture, student.compute_dtype)
+        version = config.student.version
+        architecture = architectures.random_architecture(settings.size, version, tokenizer)
+        weights = None
+    encoder = architectures.encoder_for(
+        architecture,
+        tokenizer,
+        dropout_rate=config.student.dropout,
+        compute_dtype=_compute_dtype(config.student.compute_dtype),
+    )
+    discriminator = Discriminator(encoder)
     params = discriminator.init(key_of(config, 'discriminator'))
-    if encoder is not None:
-        params = discriminator.with_encoder(params, encoder)
+    if weights is not None:
+        params = discriminator.with_encoder(params, weights)
     return discriminator, params
 
 
@@ -252,14 +264,14 @@ def _samples(config: config_dict.ConfigDict) -> bool:
 
 
 def fixed_generator(
-    config: config_dict.ConfigDict, student: T5Student, theta_0: Params
+    config: config_dict.ConfigDict, student: Student, theta_0: Params
 ) -> Params | None:
     """What source 'fixed' samples from (Table A3): a finished student, or theta_0."""
     if not contrastive(config) or config.negatives.source != 'fixed':
         return None
     if not config.negatives.fixed:
         return jax.tree.map(jnp.copy, theta_0)
-    architecture, params = huggingface.load_t5(config.negatives.fixed)
+    architecture, params = huggingface.load_student(config.negatives.fixed)
     expected, got = (jax.tree.map(jnp.shape, tree) for tree in (theta_0, params))
     if expected != got or architecture.vocab_size != student.vocab_size:
         raise InputError(
@@ -296,15 +308,6 @@ def _adamw(
     )
 
 
-def _random_architecture(size: str, settings: config_dict.ConfigDict, tokenizer: Any) -> T5Config:
-    return dataclasses.replace(
-        T5Config.named(size, vocab_size=len(tokenizer), version=settings.version),
-        pad_id=tokenizer.pad_token_id,
-        eos_id=tokenizer.eos_token_id,
-        start_id=tokenizer.pad_token_id,
-    )
-
-
 def _compute_dtype(name: str) -> Any:
     if name == 'auto':
         return jnp.float32 if jax.default_backend() == 'cpu' else jnp.bfloat16
@@ -314,4 +317,5 @@ def _compute_dtype(name: str) -> Any:
 def student_name(config: config_dict.ConfigDict) -> str:
     """How summaries call the student."""
     settings = config.student
-    return settings.pretrained or f't5-{settings.version}-{settings.size} (random)'
+    random = f'{architectures.describe(settings.size, settings.version)} (random)'
+    return settings.pretrained or random

@@ -10,6 +10,7 @@ from ml_collections import config_dict
 
 from qcrd_jax import losses
 from qcrd_jax.errors import InputError
+from qcrd_jax.models.architectures import SIZES
 
 METHODS = ('finetune', 'single_task', 'dss', 'mi', 'qcrd', 'mi_qcrd')
 CONTRASTIVE = ('qcrd', 'mi_qcrd')  # those with negatives and a discriminator
@@ -78,8 +79,10 @@ def _data() -> config_dict.ConfigDict:
 
 def _student() -> config_dict.ConfigDict:
     student = config_dict.ConfigDict()
-    student.size = 'base'  # tiny | small | base | large | xl; read when `pretrained` is ''
-    student.version = 'v1.0'  # T5 v1.0 (ReLU, tied head) | v1.1; read when `pretrained` is ''
+    # T5: tiny | small | base | large | xl. Qwen2.5: tiny | 0.5b | 1.5b | 3b | 7b.
+    student.size = 'base'  # read when `pretrained` is ''
+    # T5 v1.0 (ReLU, tied head) | T5 v1.1 | qwen2.5
+    student.version = 'v1.0'  # read when `pretrained`, here or of the discriminator, is ''
     student.pretrained = 't5-base'  # folder or Hub id; '': random weights
     student.tokenizer = ''  # folder or Hub id; '': that of `pretrained`, else trained on the data
     student.vocab_size = 8000  # pieces at most, when the tokenizer is trained on the data
@@ -91,8 +94,8 @@ def _student() -> config_dict.ConfigDict:
 
 def _discriminator() -> config_dict.ConfigDict:
     discriminator = config_dict.ConfigDict()
-    discriminator.pretrained = 'student'  # folder or Hub id of a T5 (A.3: t5-base) | 'student': the
-    # student's initial encoder | '': random weights
+    discriminator.pretrained = 'student'  # folder or Hub id (A.3: t5-base) | 'student': the
+    # student's initial encoder, or body | '': random weights
     discriminator.size = 'base'  # as student.size; read when `pretrained` is ''
     discriminator.pretrain_steps = 500  # at most (A.3)
     discriminator.batch_size = 8  # questions per pretraining step
@@ -229,6 +232,7 @@ def _reproduce() -> config_dict.ConfigDict:
     return reproduce
 
 
+_SIZE_NAMES = tuple(dict.fromkeys(size for sizes in SIZES.values() for size in sizes))
 _CHOICES = {
     'method': METHODS,
     'data.name': ('svamp', 'cqa', 'anli1', 'esnli', 'mwp', 'custom'),
@@ -237,10 +241,10 @@ _CHOICES = {
     'data.positives': ('self_consistency', 'gold', 'first'),
     'data.labels': ('gold', 'teacher', 'self_consistency'),
     'data.tagger': ('rules', 'stanza'),
-    'student.size': ('tiny', 'small', 'base', 'large', 'xl'),
-    'student.version': ('v1.0', 'v1.1'),
+    'student.size': _SIZE_NAMES,
+    'student.version': tuple(SIZES),
     'student.compute_dtype': ('auto', 'float32', 'bfloat16'),
-    'discriminator.size': ('tiny', 'small', 'base', 'large', 'xl'),
+    'discriminator.size': _SIZE_NAMES,
     'discriminator.decay_every': ('update', 'step'),
     'negatives.source': ('ring', 'fixed', 'self_consistency', 'none'),
     'loss.scheme': losses.SCHEMES,
@@ -331,6 +335,13 @@ def validate(config: config_dict.ConfigDict) -> None:
         if not (_is_number(value) and low <= value and (high is None or value <= high)):
             wanted = f'at least {low}' if high is None else f'{low} to {high}'
             raise InputError(f'--config.{name}: expected {wanted}, got {value!r}.')
+    for name in ('student', 'discriminator'):
+        settings, sizes = config[name], SIZES[config.student.version]
+        if not settings.pretrained and settings.size not in sizes:
+            raise InputError(
+                f'--config.{name}.size: expected {" | ".join(sizes)} with '
+                f'--config.student.version={config.student.version}, got {settings.size!r}.'
+            )
     prefixes = config.data.prefixes
     if len(prefixes) != 2 or not all(isinstance(prefix, str) for prefix in prefixes):
         raise InputError(

@@ -49,7 +49,7 @@ def make_discriminator_step(
     """
 
     def step(state, batch, key, length=None):
-        pad_id = discriminator.config.pad_id
+        pad_id = discriminator.pad_id
         key = jax.random.fold_in(key, state.updates)
         rationales = concatenate(teacher_positives(batch, pad_id), teacher_negatives(batch, pad_id))
         count = batch['positive_mask'].shape[1]
@@ -147,9 +147,11 @@ def score_rationales(
       length: tokens that hold the longest joined sequence (`joined_length`); None: S + T. What is
         longer would be cut.
     """
-    config = discriminator.config
     ids, mask = join(
-        batch['question_ids'], rationale_ids, pad_id=config.pad_id, eos_id=config.eos_id
+        batch['question_ids'],
+        rationale_ids,
+        pad_id=discriminator.pad_id,
+        eos_id=discriminator.eos_id,
     )
     return discriminator.scores(params, ids[..., :length], mask[..., :length], dropout_key)
 

@@ -155,7 +155,7 @@ def _shown(trainer: Trainer) -> np.ndarray:
 def export(trainer: Trainer, trained: Trained) -> pathlib.Path:
     """Writes the selected student to `hf/`, as Hugging Face transformers loads it."""
     folder = trainer.workdir / 'hf'
-    huggingface.save_t5(
+    huggingface.save_student(
         folder, trained.student.config, trained.best.params, trained.corpus.tokenizer
     )
     return folder

@@ -176,7 +176,7 @@ def pretrain(
     window, start = [], time.perf_counter()
     for t in tqdm.trange(steps, desc='discriminator', unit='step', mininterval=1.0):
         batch = stream[t]
-        length = joined_length(batch, discriminator.config.pad_id)
+        length = joined_length(batch, discriminator.pad_id)
         state, metrics = step(state, batch, key, length=length)
         window.append(metrics)
         if (t + 1) % log_every == 0 or t + 1 == steps:

@@ -25,8 +25,7 @@ from qcrd_jax.evaluation.metrics import Ratio
 from qcrd_jax.judging import DiscriminatorState
 from qcrd_jax.metrics_log import MetricsLog
 from qcrd_jax.models.discriminator import Discriminator
-from qcrd_jax.models.protocol import Params
-from qcrd_jax.models.t5 import T5Student
+from qcrd_jax.models.protocol import Params, Student
 from qcrd_jax.pretraining import Separation
 from qcrd_jax.ring import Ring
 from qcrd_jax.stepping import Progress
@@ -47,7 +46,7 @@ class Trained:
     """A run that has reached its last step."""
 
     corpus: Corpus
-    student: T5Student
+    student: Student
     discriminator: Discriminator | None
     progress: Progress
     best: Best

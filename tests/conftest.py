@@ -13,8 +13,13 @@ if _FLAG not in os.environ.get('XLA_FLAGS', ''):
 
 jaxtyping.install_import_hook('qcrd_jax', 'beartype.beartype').__enter__()
 
-# Doctests are collected from every file, and these two need PyTorch to be imported at all.
-collect_ignore = ['golden/make_t5_golden.py', 't5_reference.py']
+# Doctests are collected from every file, and these need PyTorch to be imported at all.
+collect_ignore = [
+    'golden/make_t5_golden.py',
+    'golden/make_qwen2_golden.py',
+    't5_reference.py',
+    'qwen2_reference.py',
+]
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 

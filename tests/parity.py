@@ -1,4 +1,4 @@
-"""What our T5 computes, in the names and layout that `t5_reference.run` gives it in PyTorch."""
+"""What a student of ours computes, in the names and layout of `t5_reference.run` (PyTorch)."""
 
 import functools
 
@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qcrd_jax.models import Params, T5Config, T5Student
+from qcrd_jax.models import Params, architectures
 
 
 def random_params(model, seed: int = 0) -> Params:
@@ -21,11 +21,16 @@ def random_params(model, seed: int = 0) -> Params:
 
 
 def run(
-    config: T5Config, params: Params, batch: dict[str, np.ndarray], gradients: bool = True
+    config: architectures.Architecture,
+    params: Params,
+    batch: dict[str, np.ndarray],
+    gradients: bool = True,
 ) -> dict[str, np.ndarray]:
-    """Returns states, logits, mean token loss, greedy tokens, and gradients as a tree."""
+    """Returns encoder states, logits, mean token loss, greedy tokens, and gradients as a tree."""
     tokens, mask, targets = (jnp.asarray(batch[k]) for k in ('tokens', 'mask', 'targets'))
-    return _run(T5Student(config), gradients, params, tokens, mask, targets)
+    return _run(
+        architectures.student_of(config, jnp.float32), gradients, params, tokens, mask, targets
+    )
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -42,7 +47,7 @@ def _run(student, with_gradients, params, tokens, mask, targets):
     else:
         (value, (context, logits)), gradients = loss(params), None
     return {
-        'states': context.states,
+        'states': student.encoder.states(params, tokens, mask),
         'logits': logits,
         'loss': value,
         'greedy': _greedy(student, student.cast_for_decoding(params), context, targets.shape[2]),

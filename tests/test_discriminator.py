@@ -7,8 +7,7 @@ import parity
 import pytest
 import scipy.special
 
-from qcrd_jax.models import Discriminator, T5Config, T5Student, join
-from qcrd_jax.models.t5 import run_encoder
+from qcrd_jax.models import Discriminator, T5Config, T5Encoder, T5Student, join
 
 CONFIG = T5Config(
     vocab_size=29, d_model=12, d_kv=4, d_ff=16, num_heads=2, encoder_layers=2, decoder_layers=1
@@ -20,7 +19,7 @@ scores = jax.jit(Discriminator.scores, static_argnums=0)
 
 @pytest.fixture(scope='module')
 def discriminator():
-    model = Discriminator(CONFIG)
+    model = Discriminator(T5Encoder(CONFIG))
     return model, parity.random_params(model)
 
 
@@ -70,7 +69,7 @@ def test_logits_are_a_max_pool_and_two_layers(discriminator, batch):
             pooled = np.zeros(12)
             if length:  # each row alone, with no padding at all
                 row, real = ids[b, r, None, :length], jnp.ones((1, length), bool)
-                states = run_encoder(CONFIG, jnp.float32, params['encoder'], row, real)
+                states = model.encoder.states(params['encoder'], row, real)
                 pooled = np.asarray(states[0], np.float64).max(axis=0)
             hidden = pooled @ head['hidden']['kernel'] + head['hidden']['bias']
             hidden = hidden * 0.5 * (1 + scipy.special.erf(hidden / np.sqrt(2)))

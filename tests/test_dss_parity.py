@@ -16,7 +16,7 @@ import safetensors.numpy
 
 from qcrd_jax import optimizers, steps
 from qcrd_jax.models import T5Student
-from qcrd_jax.models.huggingface import load_t5, save_t5
+from qcrd_jax.models.huggingface import load_student, save_student
 
 torch = pytest.importorskip('torch')
 import t5_reference  # noqa: E402  (needs torch)
@@ -47,7 +47,7 @@ def make_model(flavour, seed):
 def read(model, folder):
     """The student of a PyTorch model, without dropout."""
     model.save_pretrained(folder)
-    config, params = load_t5(folder)
+    config, params = load_student(folder)
     return T5Student(dataclasses.replace(config, dropout_rate=0.0)), params
 
 
@@ -83,7 +83,7 @@ def torch_loss(model, tokens, targets):
 
 def named(config, tree, folder):
     """A tree shaped like parameters, by PyTorch's names and in its layout."""
-    save_t5(folder, config, tree)
+    save_student(folder, config, tree)
     return safetensors.numpy.load_file(folder / 'model.safetensors')
 
 

@@ -15,7 +15,7 @@ import safetensors.numpy
 
 from qcrd_jax.errors import InputError
 from qcrd_jax.models import T5Config, T5Student
-from qcrd_jax.models.huggingface import load_t5, load_t5_encoder, read_config, save_t5
+from qcrd_jax.models.huggingface import load_encoder, load_student, read_config, save_student
 
 CONFIG = T5Config(
     vocab_size=11,
@@ -39,7 +39,7 @@ def random_params(config):
 @pytest.fixture
 def folder(tmp_path):
     """A checkpoint of CONFIG."""
-    save_t5(tmp_path / 't5', CONFIG, random_params(CONFIG))
+    save_student(tmp_path / 't5', CONFIG, random_params(CONFIG))
     return tmp_path / 't5'
 
 
@@ -81,8 +81,8 @@ def test_what_is_saved_is_read_back_exactly(tmp_path, tied, scaled, gated):
         dropout_rate=0.05,
     )
     params = random_params(config)
-    save_t5(tmp_path / 'out', config, params)
-    read, back = load_t5(tmp_path / 'out')
+    save_student(tmp_path / 'out', config, params)
+    read, back = load_student(tmp_path / 'out')
     assert read == config
     assert_same(back, params)
     assert {x.dtype for x in jax.tree.leaves(back)} == {jnp.dtype('float32')}
@@ -94,7 +94,7 @@ def test_embedding_under_three_names_and_stray_bias(folder):
         tensors[f'{name}.weight'] = tensors['shared.weight'].copy()
     tensors[STRAY] = np.ones((8, 3), np.float32)
     rewrite(folder, tensors)
-    config, params = load_t5(folder)
+    config, params = load_student(folder)
     assert config == CONFIG
     assert_same(params, random_params(CONFIG))
 
@@ -106,7 +106,7 @@ def test_embedding_under_one_other_name(folder, name):
     tensors = tensors_of(folder)
     tensors[name] = tensors.pop('shared.weight')
     rewrite(folder, tensors)
-    config, params = load_t5(folder)
+    config, params = load_student(folder)
     assert config == CONFIG
     assert_same(params, random_params(CONFIG))
 
@@ -116,7 +116,7 @@ def test_embeddings_that_differ_are_refused(folder):
     tensors['decoder.embed_tokens.weight'] = tensors['shared.weight'] + 1
     rewrite(folder, tensors)
     with pytest.raises(InputError, match=r'decoder\.embed_tokens\.weight differs from shared'):
-        load_t5(folder)
+        load_student(folder)
 
 
 @pytest.mark.parametrize('dtype', [np.float16, ml_dtypes.bfloat16, np.float64])
@@ -131,7 +131,7 @@ def test_other_precisions_become_float32(folder, dtype):
         data += stored.tobytes()
     text = json.dumps(header).encode()
     (folder / 'model.safetensors').write_bytes(struct.pack('<Q', len(text)) + text + data)
-    _, params = load_t5(folder)
+    _, params = load_student(folder)
     rounded = jax.tree.map(
         lambda x: np.asarray(x).astype(dtype).astype(np.float32), random_params(CONFIG)
     )
@@ -154,12 +154,12 @@ def shard(folder):
 
 def test_shards(folder):
     weight_map = shard(folder)
-    config, params = load_t5(folder)
+    config, params = load_student(folder)
     assert config == CONFIG
     assert_same(params, random_params(CONFIG))
     (folder / weight_map['shared.weight']).unlink()
     with pytest.raises(InputError, match=weight_map['shared.weight']):
-        load_t5(folder)
+        load_student(folder)
 
 
 def test_index_may_not_point_outside(folder):
@@ -167,7 +167,7 @@ def test_index_may_not_point_outside(folder):
     index = {'weight_map': {'shared.weight': '../elsewhere.safetensors'}}
     (folder / 'model.safetensors.index.json').write_text(json.dumps(index))
     with pytest.raises(InputError, match='elsewhere'):
-        load_t5(folder)
+        load_student(folder)
 
 
 def test_missing_extra_and_misshaped_tensors_are_named(folder):
@@ -177,7 +177,7 @@ def test_missing_extra_and_misshaped_tensors_are_named(folder):
     tensors['decoder.final_layer_norm.weight'] = np.ones(7, np.float32)
     rewrite(folder, tensors)
     with pytest.raises(InputError) as error:
-        load_t5(folder)
+        load_student(folder)
     message = str(error.value)
     assert '1 missing: encoder.block.1.layer.1.DenseReluDense.wo.weight' in message
     assert '1 not expected: classifier.weight' in message
@@ -189,7 +189,7 @@ def test_not_finite_tensors_are_named(folder):
     tensors['encoder.block.0.layer.0.layer_norm.weight'][2] = np.nan
     rewrite(folder, tensors)
     with pytest.raises(InputError, match=r'encoder\.block\.0\.layer\.0\.layer_norm\.weight holds'):
-        load_t5(folder)
+        load_student(folder)
 
 
 @pytest.mark.parametrize('keep', [0, 5, 100, -1, -200])
@@ -197,7 +197,7 @@ def test_truncated_files_are_named(folder, keep):
     path = folder / 'model.safetensors'
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(InputError, match=r'model\.safetensors'):
-        load_t5(folder)
+        load_student(folder)
 
 
 def test_truncated_tensors_are_named(folder):
@@ -209,7 +209,7 @@ def test_truncated_tensors_are_named(folder):
     last = max(header, key=lambda name: header[name]['data_offsets'][1])
     path.write_bytes(content[:-1])
     with pytest.raises(InputError, match=f'truncated.*{last}'):
-        load_t5(folder)
+        load_student(folder)
 
 
 @pytest.mark.parametrize(
@@ -231,31 +231,31 @@ def test_wrong_headers_are_named(folder, change, message):
     text = json.dumps(header).encode()
     path.write_bytes(struct.pack('<Q', len(text)) + text + content[8 + length :])
     with pytest.raises(InputError, match=f'shared.weight.*{message}'):
-        load_t5(folder)
+        load_student(folder)
 
 
 def test_encoder_of_a_whole_t5_and_alone(folder):
     expected = {name: random_params(CONFIG)[name] for name in ('embedding', 'encoder')}
-    assert_same(load_t5_encoder(folder)[1], expected)
+    assert_same(load_encoder(folder)[1], expected)
     tensors = {k: v for k, v in tensors_of(folder).items() if not k.startswith('decoder.')}
     rewrite(folder, tensors)
-    assert_same(load_t5_encoder(folder)[1], expected)
+    assert_same(load_encoder(folder)[1], expected)
     with pytest.raises(InputError, match='missing: decoder'):
-        load_t5(folder)
+        load_student(folder)
 
 
 def test_other_formats_say_how_to_convert(folder):
     (folder / 'model.safetensors').rename(folder / 'pytorch_model.bin')
     with pytest.raises(InputError, match=r'pytorch_model\.bin.*save_pretrained'):
-        load_t5(folder)
+        load_student(folder)
 
 
 @pytest.mark.parametrize('name', ['./nowhere', '/no/such/folder', '', 'a/b/c'])
 def test_no_such_folder_names_the_flags(name):
     with pytest.raises(InputError, match=r"--config\.student\.pretrained=''"):
-        load_t5(name)
+        load_student(name)
     with pytest.raises(InputError, match=r'--config\.discriminator\.pretrained=<folder>'):
-        load_t5_encoder(name)
+        load_encoder(name)
 
 
 def test_no_network_names_the_flags(monkeypatch):
@@ -266,14 +266,14 @@ def test_no_network_names_the_flags(monkeypatch):
     with pytest.raises(
         InputError, match=r"t5-base.*ConnectError.*--config\.student\.pretrained=''"
     ):
-        load_t5('t5-base')
+        load_student('t5-base')
 
 
 def test_saving_over_a_folder_keeps_other_files(folder):
     (folder / 'notes.txt').write_text('mine')
     params = jax.tree.map(lambda x: x + 1, random_params(CONFIG))
-    save_t5(folder, CONFIG, params)
-    assert_same(load_t5(folder)[1], params)
+    save_student(folder, CONFIG, params)
+    assert_same(load_student(folder)[1], params)
     assert (folder / 'notes.txt').read_text() == 'mine'
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]  # nothing left over
 
@@ -326,10 +326,10 @@ def test_wrong_config_fields_are_named(tmp_path, field, value):
 
 def test_config_that_is_not_there_or_not_json(tmp_path):
     with pytest.raises(InputError, match=r'config\.json: cannot be read'):
-        load_t5(tmp_path)
+        load_student(tmp_path)
     (tmp_path / 'config.json').write_text('{')
     with pytest.raises(InputError, match=r'config\.json: not valid JSON'):
-        load_t5(tmp_path)
+        load_student(tmp_path)
 
 
 # --- against PyTorch, where it is installed --------------------------------------------------
@@ -366,10 +366,10 @@ def test_agrees_with_pytorch_there_and_back(flavour, tmp_path):
     model.save_pretrained(tmp_path / 'theirs')
     batch = t5_reference.random_batch(2, source=41, rows=2, target=34)
     theirs = t5_reference.run(model, batch, gradients=False)
-    config, params = load_t5(tmp_path / 'theirs')
+    config, params = load_student(tmp_path / 'theirs')
     parity.assert_close(parity.run(config, params, batch, gradients=False), theirs, batch['mask'])
 
-    save_t5(tmp_path / 'ours', config, params)
+    save_student(tmp_path / 'ours', config, params)
     again, info = transformers.T5ForConditionalGeneration.from_pretrained(
         tmp_path / 'ours', output_loading_info=True
     )

@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from qcrd_jax import sampling
-from qcrd_jax.models import Context, T5Config, T5Student
+from qcrd_jax.models import T5Config, T5Context, T5Student
 
 CONFIG = T5Config(
     vocab_size=9, d_model=16, d_kv=4, d_ff=24, num_heads=3, encoder_layers=1, decoder_layers=2
@@ -162,7 +162,7 @@ def test_the_loop_ends_when_every_row_has_its_eos(stop, steps):
     script = ((1, 2, 2, 2, 2, 2), (3, 4, 1, 2, 2, 2))
     student = ScriptedStudent(CONFIG, script=script, report=calls.append)
     keys = sampling.sequence_keys(jax.random.key(0), jnp.arange(2), 1)
-    context = Context(jnp.zeros((2, 1, 1)), jnp.ones((2, 1), bool))
+    context = T5Context(jnp.zeros((2, 1, 1)), jnp.ones((2, 1), bool))
     result = sampling.sample(
         student, {}, context, keys, max_length=6, temperature=0.0, stop_at_eos=stop
     )

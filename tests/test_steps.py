@@ -15,7 +15,7 @@ from qcrd_jax.judging import (
     make_discriminator_step,
     score_rationales,
 )
-from qcrd_jax.models import T5Config, T5Student
+from qcrd_jax.models import T5Config, T5Encoder, T5Student
 from qcrd_jax.models.discriminator import Discriminator, join
 from qcrd_jax.objectives import contrast_rationales
 from qcrd_jax.ring import Ring
@@ -23,7 +23,7 @@ from qcrd_jax.ring import Ring
 CONFIG = T5Config(
     vocab_size=23, d_model=16, d_kv=4, d_ff=24, num_heads=2, encoder_layers=1, decoder_layers=1
 )
-STUDENT, JUDGE = T5Student(CONFIG), Discriminator(CONFIG)
+STUDENT, JUDGE = T5Student(CONFIG), Discriminator(T5Encoder(CONFIG))
 STILL = T5Student(dataclasses.replace(CONFIG, dropout_rate=0.0))
 B, S, L, T, M, K = 4, 7, 4, 6, 3, 2
 RATE = 1e-2
@@ -420,7 +420,7 @@ def test_alpha_decays_once_per_update_of_the_discriminator(initial):
     config = dataclasses.replace(CONFIG, dropout_rate=0.0)
     step = jax.jit(
         steps.make_qcrd_step(
-            T5Student(config), optax.sgd(0.0), Discriminator(config), sgd, contrast, None
+            T5Student(config), optax.sgd(0.0), Discriminator(T5Encoder(config)), sgd, contrast, None
         )
     )
     state = make_state(initial, optax.sgd(0.0), sgd)
@@ -429,7 +429,7 @@ def test_alpha_decays_once_per_update_of_the_discriminator(initial):
     def gradient(params):
         ids = np.concatenate([batch['positive_ids'], batch['negative_ids']], axis=1)
         joined = join(jnp.asarray(batch['question_ids']), jnp.asarray(ids), pad_id=0, eos_id=1)
-        scores = Discriminator(config).scores(params, *joined)
+        scores = Discriminator(T5Encoder(config)).scores(params, *joined)
         terms = losses.discriminator_loss(
             scores[:, :M],
             scores[:, M:],

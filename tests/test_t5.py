@@ -11,9 +11,10 @@ import parity
 import pytest
 import safetensors.numpy
 
-from qcrd_jax.models import Context, T5Config, T5Student, parameter_count
-from qcrd_jax.models.huggingface import load_t5, save_t5
-from qcrd_jax.models.t5_layers import dropout_mask, relative_buckets
+from qcrd_jax.models import T5Config, T5Context, T5Student, parameter_count
+from qcrd_jax.models.huggingface import load_student, save_student
+from qcrd_jax.models.layers import dropout_mask
+from qcrd_jax.models.t5_layers import relative_buckets
 
 GOLDEN = pathlib.Path(__file__).parent / 'golden'
 CONFIG = T5Config(
@@ -58,14 +59,14 @@ def test_agrees_with_pytorch(flavour, tmp_path):
     tensors = {k.removeprefix('tensor/'): v for k, v in golden.items() if k.startswith('tensor/')}
     (tmp_path / 'config.json').write_text(str(golden['config']))
     safetensors.numpy.save_file(tensors, tmp_path / 'model.safetensors')
-    config, params = load_t5(tmp_path)
+    config, params = load_student(tmp_path)
     assert config.tied_head == (flavour == 'v1_0')
 
     ours = parity.run(config, params, golden)
     parity.assert_close(ours, golden, golden['mask'])
 
     # Gradients: written as a checkpoint, they come out under the names that PyTorch gives them.
-    save_t5(tmp_path / 'gradients', config, ours['gradients'])
+    save_student(tmp_path / 'gradients', config, ours['gradients'])
     gradients = safetensors.numpy.load_file(tmp_path / 'gradients' / 'model.safetensors')
     assert set(gradients) == set(tensors) - ({'lm_head.weight'} if config.tied_head else set())
     for name, ours in gradients.items():
@@ -104,7 +105,7 @@ def test_cached_decoding_equals_full_decoding(model, cast):
 def test_stacked_students_decode_as_each_alone(model):
     student, params, context, _, targets = model
     other = jax.tree.map(lambda x: 1.1 * x, params)
-    contexts = [context, Context(context.states * 0.9, context.mask)]
+    contexts = [context, T5Context(context.states * 0.9, context.mask)]
     stacked, contexts_stacked = (
         jax.tree.map(lambda *x: jnp.stack(x), *trees) for trees in ([params, other], contexts)
     )

@@ -17,6 +17,8 @@ Tokenizer = transformers.PreTrainedTokenizerBase
 
 PAD, EOS, UNKNOWN = '<pad>', '</s>', '<unk>'  # ids 0, 1 and 2, as T5 has them
 
+# What to pad with where a tokenizer pads with EOS, as Qwen2.5's does: tokens no text has.
+_PADS = ('<|fim_pad|>', '<|vision_pad|>', '<|finetune_right_pad_id|>', '<|pad|>', PAD, '[PAD]')
 _MIN_FREQUENCY = 2  # of a merge
 _ALWAYS = '0 1 2 3 4 5 6 7 8 9 ( ) + - * / = . , 0123456789'  # what labels are made of
 
@@ -67,9 +69,18 @@ def _hub_answers() -> bool:
 def _check(tokenizer: Tokenizer, name: str) -> Tokenizer:
     if not tokenizer.is_fast:
         raise InputError(f'{name}: expected a fast tokenizer (tokenizer.json), got a slow one.')
-    for what in ('pad', 'eos'):
-        if getattr(tokenizer, f'{what}_token_id') is None:
-            raise InputError(f'{name}: the tokenizer has no {what} token; T5 needs one.')
+    if tokenizer.eos_token_id is None:
+        raise InputError(f'{name}: the tokenizer has no eos token; a sequence must end in one.')
+    if tokenizer.pad_token_id in (None, tokenizer.eos_token_id):
+        # What is padded is not learned, and EOS must be.
+        pad = next((token for token in _PADS if token in tokenizer.get_vocab()), None)
+        if pad is None:
+            raise InputError(
+                f'{name}: the tokenizer has no pad token, or EOS is its pad token, and none of '
+                f'{", ".join(_PADS)} is there to pad with; name one as pad_token in '
+                'tokenizer_config.json.'
+            )
+        tokenizer.add_special_tokens({'pad_token': pad})
     return tokenizer
 
 

@@ -1,20 +1,18 @@
 """The discriminator: how likely is it that a rationale is a good one (QCRD section 3.3.1).
 
-A T5 encoder reads the question and the rationale as one sequence; the maximum over the real
-positions goes through two linear layers and a sigmoid.
+The encoder of a T5, or the body of a Qwen2.5, reads the question and the rationale as one sequence;
+the maximum over the real positions goes through two linear layers and a sigmoid.
 """
 
 import dataclasses
-from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from qcrd_jax.models.protocol import Params
-from qcrd_jax.models.t5 import check_compute_dtype, init_encoder, run_encoder
-from qcrd_jax.models.t5_config import T5Config
+from qcrd_jax.models.layers import last_true
+from qcrd_jax.models.protocol import Encoder, Params
 
 
 class _Head(nn.Module):
@@ -31,30 +29,33 @@ class Discriminator:
     """Pure functions over the parameters `{'encoder', 'head'}`.
 
     Attributes:
-      config: the architecture of its T5; only the encoder is there.
-      compute_dtype: of the encoder's matrix products, float32 or bfloat16; the head is float32.
+      encoder: what reads; the head is float32 in whatever precision it computes.
     """
 
-    config: T5Config
-    compute_dtype: Any = jnp.float32
+    encoder: Encoder
 
-    def __post_init__(self):
-        object.__setattr__(self, 'compute_dtype', check_compute_dtype(self.compute_dtype))
+    @property
+    def pad_id(self) -> int:
+        return self.encoder.pad_id
+
+    @property
+    def eos_id(self) -> int:
+        return self.encoder.eos_id
 
     def init(self, key: jax.Array) -> Params:
         """Returns random float32 parameters."""
         encoder_key, head_key = jax.random.split(key)
-        head = _Head().init(head_key, jnp.zeros((1, self.config.d_model)))['params']
-        return {'encoder': init_encoder(self.config, encoder_key), 'head': head}
+        head = _Head().init(head_key, jnp.zeros((1, self.encoder.width)))['params']
+        return {'encoder': self.encoder.init(encoder_key), 'head': head}
 
     def with_encoder(self, params: Params, encoder_params: Params) -> Params:
-        """Returns parameters with another encoder, that of `load_t5_encoder` or of a student.
+        """Returns parameters with another encoder, that of `load_encoder` or of a student.
 
         Args:
           params: those of `init`.
-          encoder_params: a tree with `'embedding'` and `'encoder'`; what else it holds is left out.
+          encoder_params: those of the encoder; what else the tree holds is left out.
         """
-        encoder = {name: encoder_params[name] for name in ('embedding', 'encoder')}
+        encoder = self.encoder.take(encoder_params)
         ours, theirs = jax.tree.map(jnp.shape, (params['encoder'], encoder))
         if ours != theirs:
             raise ValueError(f'encoder_params: expected the shapes {ours}, got {theirs}')
@@ -76,9 +77,8 @@ class Discriminator:
           dropout_key: where given, the encoder drops out.
         """
         flat_ids, flat_mask = (x.reshape(-1, x.shape[-1]) for x in (ids, mask))
-        states = run_encoder(
-            self.config, self.compute_dtype, params['encoder'], flat_ids, flat_mask, dropout_key
-        ).astype(jnp.float32)
+        states = self.encoder.states(params['encoder'], flat_ids, flat_mask, dropout_key)
+        states = states.astype(jnp.float32)
         real = flat_mask[..., None]
         pooled = jnp.where(real, states, jnp.finfo(jnp.float32).min).max(axis=1)
         pooled = jnp.where(real.any(axis=1), pooled, 0.0)
@@ -123,8 +123,8 @@ def join(
     """
     batch, rows, _ = rationale_ids.shape
     real = question_ids != pad_id
-    last = real & (jnp.cumsum(real[:, ::-1], axis=-1)[:, ::-1] == 1)
-    questions = jnp.where(last & (question_ids == eos_id), pad_id, question_ids)
+    last = last_true(real) & (question_ids == eos_id)
+    questions = jnp.where(last, pad_id, question_ids)
     questions = jnp.broadcast_to(questions[:, None], (batch, rows, questions.shape[1]))
     ids = jnp.concatenate([questions, rationale_ids], axis=-1)
     order = jnp.argsort(ids == pad_id, axis=-1, stable=True)

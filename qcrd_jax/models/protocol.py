@@ -1,24 +1,53 @@
 """What the rest of the project asks of a student: pure functions over a pytree of parameters."""
 
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 from jaxtyping import Array, Bool, Float, Int
 
 Params = dict[str, Any]  # nested dicts whose leaves are arrays
+# Encoded questions, each shared by all its rationales: a pytree that only the student that made it
+# looks into. The first axis of every leaf is that of the questions, so that whoever slices or joins
+# the leaves along it slices or joins the questions.
+Context = Any
 Cache = Any  # a pytree that only the student that made it looks into
 
 
-class Context(NamedTuple):
-    """An encoded question, shared by all its rationales.
+@runtime_checkable
+class Encoder(Protocol):
+    """The part of an architecture that reads text into states, for a discriminator.
 
-    Attributes:
-      states: the encoder's output.
-      mask: True at real tokens; the decoder never sees the others.
+    A frozen, hashable object of pure functions, as a `Student` is; its parameters are some of the
+    entries of that architecture's student.
     """
 
-    states: Float[Array, 'B S D']
-    mask: Bool[Array, 'B S']
+    @property
+    def vocab_size(self) -> int: ...
+
+    @property
+    def pad_id(self) -> int: ...
+
+    @property
+    def eos_id(self) -> int: ...
+
+    @property
+    def width(self) -> int:
+        """D, the size of a state."""
+
+    def init(self, key: jax.Array) -> Params:
+        """Returns random float32 parameters."""
+
+    def take(self, params: Params) -> Params:
+        """Returns the entries that are the encoder's of the parameters of a whole student."""
+
+    def states(
+        self,
+        params: Params,
+        tokens: Int[Array, 'B S'],
+        mask: Bool[Array, 'B S'],
+        dropout_key: jax.Array | None = None,
+    ) -> Float[Array, 'B S D']:
+        """Returns a state for every token; those of padding mean nothing."""
 
 
 @runtime_checkable
@@ -29,6 +58,14 @@ class Student(Protocol):
     R rationales of a question and do not depend on R: with one key, decoding some of the
     rationales sees the same sub-network as decoding all of them.
     """
+
+    @property
+    def config(self) -> Any:
+        """The architecture, a frozen dataclass."""
+
+    @property
+    def encoder(self) -> Encoder:
+        """What reads text with this student's architecture, ids and precision."""
 
     @property
     def vocab_size(self) -> int: ...
@@ -65,7 +102,7 @@ class Student(Protocol):
         mask: Bool[Array, 'B S'],
         dropout_key: jax.Array | None = None,
     ) -> Context:
-        """Encodes each question once."""
+        """Encodes each question once; it ends in EOS, as `data.encoding` has it."""
 
     def decode(
         self,

@@ -54,7 +54,8 @@ def read_checkpoint(folder: pathlib.Path) -> dict[str, StoredTensor]:
     found = f'it holds {", ".join(others)}, which is not read' if others else 'there is none'
     raise InputError(
         f'{folder}: expected model.safetensors, or {_INDEX} with its shards; {found}. To convert, '
-        'where PyTorch is installed: transformers.T5ForConditionalGeneration'
+        'where PyTorch is installed, with the class that its config.json names '
+        '(T5ForConditionalGeneration, Qwen2ForCausalLM): transformers.<class>'
         f".from_pretrained('{folder}').save_pretrained('{folder}')"
     )
 

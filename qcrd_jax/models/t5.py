@@ -8,8 +8,21 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from qcrd_jax.models import t5_layers
-from qcrd_jax.models.protocol import Context, Params
+from qcrd_jax.models.layers import cast_matrices, check_compute_dtype, dropout_rngs, unstack
+from qcrd_jax.models.protocol import Params
 from qcrd_jax.models.t5_config import T5Config
+
+
+class T5Context(NamedTuple):
+    """An encoded question, shared by all its rationales.
+
+    Attributes:
+      states: the encoder's output.
+      mask: True at real tokens; the decoder never sees the others.
+    """
+
+    states: Float[Array, 'B S D']
+    mask: Bool[Array, 'B S']
 
 
 class T5Cache(NamedTuple):
@@ -70,6 +83,10 @@ class T5Student:
         return self.config.start_id
 
     @property
+    def encoder(self) -> 'T5Encoder':
+        return T5Encoder(self.config, self.compute_dtype)
+
+    @property
     def cache_axes(self) -> T5Cache:
         return T5Cache(*(0 for _ in T5Cache._fields))._replace(position=None)
 
@@ -77,7 +94,7 @@ class T5Student:
         """Returns random float32 parameters, drawn as T5's own were."""
         c = self.config
         encoder_key, decoder_key, head_key = jax.random.split(key, 3)
-        params = init_encoder(c, encoder_key)
+        params = self.encoder.init(encoder_key)
         states, mask = jnp.zeros((1, 1, c.d_model)), jnp.ones((1, 1), bool)
         decoder = t5_layers.DecoderStack(c, jnp.float32)
         params['decoder'] = decoder.init(decoder_key, states[:, None], states, mask)['params']
@@ -93,15 +110,14 @@ class T5Student:
         tokens: Int[Array, 'B S'],
         mask: Bool[Array, 'B S'],
         dropout_key: jax.Array | None = None,
-    ) -> Context:
+    ) -> T5Context:
         """Encodes each question once."""
-        states = run_encoder(self.config, self.compute_dtype, params, tokens, mask, dropout_key)
-        return Context(states, mask)
+        return T5Context(self.encoder.states(params, tokens, mask, dropout_key), mask)
 
     def decode(
         self,
         params: Params,
-        context: Context,
+        context: T5Context,
         targets: Int[Array, 'B R T'],
         dropout_key: jax.Array | None = None,
     ) -> Float[Array, 'B R T V']:
@@ -118,7 +134,7 @@ class T5Student:
             x,
             context.states,
             context.mask,
-            rngs=_rngs(dropout_key),
+            rngs=dropout_rngs(dropout_key),
         )
         return self._logits(params, states)
 
@@ -129,13 +145,13 @@ class T5Student:
         stacked array would be copied for every token. The encoder stays as it is.
         """
         layers = params['decoder']['layers']
-        cast = {name: _cast_matrices(params[name], self.compute_dtype) for name in _heads(params)}
-        unstacked = _unstack(layers, self.config.decoder_layers)
-        layers = tuple(_cast_matrices(layer, self.compute_dtype) for layer in unstacked)
+        cast = {name: cast_matrices(params[name], self.compute_dtype) for name in _heads(params)}
+        unstacked = unstack(layers, self.config.decoder_layers)
+        layers = tuple(cast_matrices(layer, self.compute_dtype) for layer in unstacked)
         return {**params, **cast, 'decoder': {**params['decoder'], 'layers': layers}}
 
     def start_decoding(
-        self, params: Params, context: Context, num_rationales: int, max_length: int
+        self, params: Params, context: T5Context, num_rationales: int, max_length: int
     ) -> T5Cache:
         """Returns the cache before the first token, its buffers `max_length` long.
 
@@ -152,7 +168,7 @@ class T5Student:
         layer = t5_layers.DecoderLayer(c, self.compute_dtype)
         shared = [
             layer.apply({'params': weights}, context.states, method='context_keys_values')
-            for weights in _unstack(params['decoder']['layers'], c.decoder_layers)
+            for weights in unstack(params['decoder']['layers'], c.decoder_layers)
         ]
         return T5Cache(
             keys=tuple(jnp.zeros(shape, self.compute_dtype) for _ in shared),
@@ -182,7 +198,7 @@ class T5Student:
         layer = t5_layers.DecoderLayer(c, self.compute_dtype)
         x = params['embedding'][token[:, :, None]].astype(self.compute_dtype)
         keys, values = list(cache.keys), list(cache.values)
-        for i, weights in enumerate(_unstack(params['decoder']['layers'], c.decoder_layers)):
+        for i, weights in enumerate(unstack(params['decoder']['layers'], c.decoder_layers)):
             x, keys[i], values[i] = layer.apply(
                 {'params': weights},
                 x,
@@ -213,55 +229,64 @@ class T5Student:
         )
 
 
-def init_encoder(config: T5Config, key: jax.Array) -> Params:
-    """Returns `{'embedding', 'encoder'}`, the part of a T5's parameters that encodes."""
-    embedding_key, stack_key = jax.random.split(key)
-    stack = t5_layers.EncoderStack(config, jnp.float32)
-    states, mask = jnp.zeros((1, 1, config.d_model)), jnp.ones((1, 1), bool)
-    return {
-        'embedding': jax.random.normal(embedding_key, (config.vocab_size, config.d_model)),
-        'encoder': stack.init(stack_key, states, mask)['params'],
-    }
+@dataclasses.dataclass(frozen=True)
+class T5Encoder:
+    """The functions of `protocol.Encoder`: parameters are `{'embedding', 'encoder'}`.
 
+    Attributes:
+      config: the architecture; what it says of a decoder is not read.
+      compute_dtype: as `T5Student` has it.
+    """
 
-def run_encoder(
-    config: T5Config,
-    compute_dtype: Any,
-    params: Params,
-    tokens: Int[Array, 'B S'],
-    mask: Bool[Array, 'B S'],
-    dropout_key: jax.Array | None = None,
-) -> Float[Array, 'B S D']:
-    """Returns the encoder's states; reads `params['embedding']` and `params['encoder']` alone."""
-    x = params['embedding'][tokens].astype(compute_dtype)
-    stack = t5_layers.EncoderStack(config, compute_dtype)
-    return stack.apply({'params': params['encoder']}, x, mask, rngs=_rngs(dropout_key))
+    config: T5Config
+    compute_dtype: Any = jnp.float32
 
+    def __post_init__(self):
+        object.__setattr__(self, 'compute_dtype', check_compute_dtype(self.compute_dtype))
 
-def check_compute_dtype(dtype: Any) -> jnp.dtype:
-    """Returns the dtype, where it is one that T5 computes right in."""
-    dtype = jnp.dtype(dtype)
-    if dtype not in (jnp.float32, jnp.bfloat16):
-        # float16 is no choice: the feed-forward layers of v1.1 overflow in it.
-        raise ValueError(f'compute_dtype: expected float32 or bfloat16, got {dtype}')
-    return dtype
+    @property
+    def vocab_size(self) -> int:
+        return self.config.vocab_size
 
+    @property
+    def pad_id(self) -> int:
+        return self.config.pad_id
 
-def _rngs(dropout_key: jax.Array | None) -> dict[str, jax.Array] | None:
-    return None if dropout_key is None else {'dropout': dropout_key}
+    @property
+    def eos_id(self) -> int:
+        return self.config.eos_id
+
+    @property
+    def width(self) -> int:
+        return self.config.d_model
+
+    def init(self, key: jax.Array) -> Params:
+        """Returns random float32 parameters, drawn as T5's own were."""
+        c = self.config
+        embedding_key, stack_key = jax.random.split(key)
+        stack = t5_layers.EncoderStack(c, jnp.float32)
+        states, mask = jnp.zeros((1, 1, c.d_model)), jnp.ones((1, 1), bool)
+        return {
+            'embedding': jax.random.normal(embedding_key, (c.vocab_size, c.d_model)),
+            'encoder': stack.init(stack_key, states, mask)['params'],
+        }
+
+    def take(self, params: Params) -> Params:
+        """Returns the encoder's entries of a student's parameters."""
+        return {name: params[name] for name in ('embedding', 'encoder')}
+
+    def states(
+        self,
+        params: Params,
+        tokens: Int[Array, 'B S'],
+        mask: Bool[Array, 'B S'],
+        dropout_key: jax.Array | None = None,
+    ) -> Float[Array, 'B S D']:
+        """Returns the encoder's output."""
+        x = params['embedding'][tokens].astype(self.compute_dtype)
+        stack = t5_layers.EncoderStack(self.config, self.compute_dtype)
+        return stack.apply({'params': params['encoder']}, x, mask, rngs=dropout_rngs(dropout_key))
 
 
 def _heads(params: Params) -> list[str]:
     return [name for name in ('embedding', 'head') if name in params]
-
-
-def _cast_matrices(tree: Any, dtype: Any) -> Any:
-    """Casts every leaf but the vectors: norms multiply in float32."""
-    return jax.tree.map(lambda leaf: leaf.astype(dtype) if leaf.ndim > 1 else leaf, tree)
-
-
-def _unstack(layers: Any, length: int) -> tuple[Any, ...]:
-    """Returns a tuple of single layers; layers that are apart already stay as they are."""
-    if isinstance(layers, tuple):
-        return layers
-    return tuple(jax.tree.map(lambda leaf, i=i: leaf[i], layers) for i in range(length))

@@ -51,6 +51,8 @@ _SIZES = {
     },
 }
 
+SIZES = {version: tuple(sizes) for version, sizes in _SIZES.items()}
+
 
 @dataclasses.dataclass(frozen=True)
 class T5Config:

@@ -5,7 +5,6 @@ matrix products over the last two axes and no cache is transposed while decoding
 """
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -13,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from qcrd_jax.models.layers import Dropout, RMSNorm
 from qcrd_jax.models.t5_config import ACTIVATIONS, T5Config
 
 
@@ -37,53 +37,6 @@ def relative_buckets(
     far = exact + (np.log(ratio) / scale * np.float32(num_buckets - exact)).astype(np.int32)
     far = np.minimum(far, num_buckets - 1)
     return (offset + np.where(distances < exact, distances, far)).astype(np.int32)
-
-
-def dropout_mask(key: jax.Array, rate: float, shape: Sequence[int]) -> jax.Array:
-    """Returns a mask that is True with probability 1 - rate, to within 2^-16.
-
-    Sixteen random bits decide an element and each generated word decides two: on a CPU the
-    generator is a large part of a training step.
-    """
-    size = math.prod(shape)
-    words = jax.random.bits(key, ((size + 1) // 2,), jnp.uint32)
-    halves = jax.lax.bitcast_convert_type(words, jnp.uint16).reshape(-1)[:size]
-    return (halves >= round(rate * 2**16)).reshape(shape)
-
-
-class Dropout(nn.Module):
-    """Dropout that is applied where a `dropout` key came with the call, and only there.
-
-    Attributes:
-      rate: probability of dropping.
-      shared_axis: axis along which one mask serves all (the rationales of a question).
-    """
-
-    rate: float
-    shared_axis: int | None = None
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        if self.rate == 0.0 or not self.has_rng('dropout'):
-            return x
-        shape = list(x.shape)
-        if self.shared_axis is not None:
-            shape[self.shared_axis] = 1
-        keep = dropout_mask(self.make_rng('dropout'), self.rate, shape)
-        return jnp.where(keep, x / (1.0 - self.rate), jnp.zeros((), x.dtype))
-
-
-class RMSNorm(nn.Module):
-    """Scales by the root mean square: no mean is subtracted, no bias added, all in float32."""
-
-    epsilon: float
-    dtype: Any
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        scale = self.param('scale', nn.initializers.ones, (x.shape[-1],))
-        x = x.astype(jnp.float32)
-        mean_square = jnp.mean(jnp.square(x), axis=-1, keepdims=True)
-        return (x * jax.lax.rsqrt(mean_square + self.epsilon) * scale).astype(self.dtype)
 
 
 class Attention(nn.Module):

@@ -1,0 +1,127 @@
+"""Where the tensors of a Hugging Face checkpoint are in a tree of parameters, both ways."""
+
+import pathlib
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from qcrd_jax.errors import InputError
+from qcrd_jax.models.protocol import Params
+from qcrd_jax.models.safetensors_files import StoredTensor, read_json_object, some
+
+
+class Place(NamedTuple):
+    """Where a tensor of a Hugging Face checkpoint is in our tree.
+
+    Attributes:
+      path: keys from the root.
+      layer: index along the first axis, for the leaves of stacked layers.
+      stored: its shape in the checkpoint.
+      transposed: whether it is a linear layer: stored as [out, in], and [in, out] in our tree.
+    """
+
+    path: tuple[str, ...]
+    layer: int | None
+    stored: tuple[int, ...]
+    transposed: bool = False
+
+
+def assemble(
+    folder: pathlib.Path, places: dict[str, Place], tensors: dict[str, StoredTensor]
+) -> Params:
+    """Checks every tensor and puts it in its place, as float32.
+
+    Raises:
+      InputError: naming the tensors that are missing, not expected, misshaped or not finite.
+    """
+    _check(folder, places, tensors)
+    layers: dict[tuple[str, ...], int] = {}
+    for place in places.values():
+        if place.layer is not None:
+            layers[place.path] = max(layers.get(place.path, 0), place.layer + 1)
+    params: Params = {}
+    for name, place in places.items():
+        *parents, last = place.path
+        node = params
+        for key in parents:
+            node = node.setdefault(key, {})
+        value = tensors[name].data
+        value = value.T if place.transposed else value
+        if place.layer is None:
+            node[last] = value.astype(np.float32)
+        else:
+            if last not in node:
+                node[last] = np.empty((layers[place.path], *value.shape), np.float32)
+            node[last][place.layer] = value
+    return _to_device(params)
+
+
+def take_apart(places: dict[str, Place], params: Params) -> dict[str, np.ndarray]:
+    """Returns the float32 tensors of a tree, by their Hugging Face names."""
+    tensors = {}
+    for name, place in places.items():
+        leaf = params
+        for key in place.path:
+            leaf = leaf[key]
+        leaf = np.asarray(leaf, np.float32)
+        leaf = leaf if place.layer is None else leaf[place.layer]
+        tensors[name] = np.ascontiguousarray(leaf.T if place.transposed else leaf)
+    return tensors
+
+
+class Fields(NamedTuple):
+    """The fields of a config.json, each checked for its type when it is read."""
+
+    path: pathlib.Path
+    raw: dict[str, Any]
+
+    @classmethod
+    def read(cls, path: pathlib.Path) -> 'Fields':
+        """Reads a file; of several EOS ids the first one counts."""
+        raw = read_json_object(path)
+        match raw.get('eos_token_id'):
+            case [first, *_]:
+                raw['eos_token_id'] = first
+        return cls(path, raw)
+
+    def get(self, name: str, kind: type, default: Any, alias: str | None = None) -> Any:
+        """Returns a field, or what an alias of it says; the default where neither is there."""
+        value = self.raw.get(name)
+        if value is None and alias is not None:
+            value = self.raw.get(alias)
+        if value is None:
+            return default
+        if kind is float and type(value) is int:
+            value = float(value)
+        if type(value) is not kind:  # `isinstance` would take true for 1
+            raise InputError(f'{self.path}: {name}: expected {kind.__name__}, got {value!r}.')
+        return value
+
+
+def _check(
+    folder: pathlib.Path, places: dict[str, Place], tensors: dict[str, StoredTensor]
+) -> None:
+    missing = [name for name in places if name not in tensors]
+    extra = [name for name in tensors if name not in places]
+    misshaped = [
+        f'{name} {tensors[name].data.shape} where {place.stored} was expected'
+        for name, place in places.items()
+        if name in tensors and tensors[name].data.shape != place.stored
+    ]
+    wrong = [('missing', missing), ('not expected', extra), ('misshaped', misshaped)]
+    wrong = [f'{len(names)} {what}: {some(names)}' for what, names in wrong if names]
+    if wrong:
+        raise InputError(
+            f'{folder}: the tensors do not fit config.json; {"; ".join(wrong)}. '
+            'Check that config.json and the weights are of the same model.'
+        )
+    for name in places:
+        if not np.isfinite(tensors[name].data).all():
+            raise InputError(f'{tensors[name].file}: tensor {name} holds NaN or infinity.')
+
+
+def _to_device(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {name: _to_device(child) for name, child in tree.items()}
+    return jnp.asarray(tree)
