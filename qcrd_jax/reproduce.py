@@ -130,7 +130,13 @@ class Reproduction:
             kind=settings.kind,
             higher_is_better=settings.higher_is_better,
         )
-        collection.write_current(self._workdir / 'report', table)
+        runs = {}
+        if settings.panel != 'none':
+            folders = {
+                cell.name: self._folder(cell) / f'seed{settings.seeds[0]}' for cell in visible
+            }
+            runs = {n: path for n, path in folders.items() if (path / 'summary.json').is_file()}
+        collection.write_current(self._workdir / 'report', table, settings.panel, runs)
 
     # --- Running ----------------------------------------------------------------------------------
 

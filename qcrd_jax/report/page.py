@@ -61,7 +61,7 @@ def write_report(workdir: pathlib.Path) -> pathlib.Path:
 
 
 def _page(run: Run) -> dict[str, Any]:
-    groups = _score_groups(run)
+    groups = score_groups(run)
     colours = _KIND_COLOURS | {label: colour for label, colour, _ in groups}
     no_discriminator = run.method in _WITHOUT_DISCRIMINATOR
     return {
@@ -186,7 +186,7 @@ def _median_step_time(run: Run) -> float | None:
     return statistics.median(times) if times else None
 
 
-def _score_groups(run: Run) -> list[tuple[str, str, tuple[float, ...]]]:
+def score_groups(run: Run) -> list[tuple[str, str, tuple[float, ...]]]:
     """(label, colour, scores) by kind: the teacher's first, then the student's by temperature."""
     teacher = [kind for kind in ('teacher_positive', 'teacher_negative') if kind in run.scores]
     student = sorted(kind for kind in run.scores if kind not in teacher)
