@@ -255,14 +255,14 @@ class Reproduction:
         if cell.measure in grid.DATA_MEASURES:
             if self.settings.dry_run or cell not in self.wanted():
                 return (), 1
-            return (Outcome(0, self._count(cell)),), 1
+            return (Outcome(0, float(self._count(cell))),), 1
         if cell.measure in grid.JUDGE_MEASURES:
             return self._judged(cell), 1
         folder = self._folder(cell)
         outcomes = (_outcome(folder / f'seed{s}', s, cell.measure) for s in self.settings.seeds)
         return tuple(filter(None, outcomes)), len(self.settings.seeds)
 
-    def _count(self, cell: Cell) -> float:
+    def _count(self, cell: Cell) -> int | float:
         """A figure of a dataset, kept beside the runs: counting e-SNLI takes minutes."""
         config = self._resolved(cell)
         path = self._workdir / 'runs' / f'{grid.identity(config)}-{cell.split}.json'
@@ -293,7 +293,7 @@ class Reproduction:
                 return ()
             folder.mkdir(parents=True, exist_ok=True)
             judgement.judge(config, folder)
-        return (Outcome(seed, files.read_json(path)[cell.measure]['count']),)
+        return (Outcome(seed, float(files.read_json(path)[cell.measure]['count'])),)
 
     def _caption(self) -> str:
         """What the paper's table is, and what was run here."""

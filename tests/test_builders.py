@@ -238,3 +238,23 @@ def test_real_svamp_joined(shared_data, tmp_path):
     # Four answers each for training questions; 12 are repeated or so, none is missing.
     assert min(len(example.samples) for example in splits['train']) == 4
     assert {len(example.samples) for example in splits['test']} == {2}
+
+
+def test_a_part_of_the_training_split_is_drawn_once_and_grows(tmp_path):
+    config = base_config().data
+    config.name = 'mwp'
+    config.mwp.update(train=40, validation=3, test=3, two_step=0.0)
+    dataset = builders.load(config, tmp_path)
+    everything = [example.id for example in dataset.splits['train']]
+    parts = {share: dataset.with_part_of_train(share) for share in (0.01, 0.25, 0.5)}
+    ids = {share: [example.id for example in part.splits['train']] for share, part in parts.items()}
+    assert [len(names) for names in ids.values()] == [1, 10, 20]
+    assert set(ids[0.01]) <= set(ids[0.25]) <= set(ids[0.5]) <= set(everything)
+    assert ids[0.5] != everything[:20]  # drawn, and in the order of the dataset
+    assert ids[0.5] == sorted(ids[0.5], key=everything.index)
+    assert [example.id for example in parts[0.5].splits['train'][2:4]] == ids[0.5][2:4]
+    again = builders.load(config, tmp_path).with_part_of_train(0.5).splits['train']
+    assert [example.id for example in again] == ids[0.5]
+    for part in parts.values():
+        assert list(part.splits['test']) == list(dataset.splits['test'])
+    assert len({part.fingerprint for part in (*parts.values(), dataset)}) == 4

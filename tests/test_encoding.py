@@ -124,3 +124,17 @@ def test_a_missing_label_has_no_tokens_at_all(tokenizer):
     batch = batches.collate(encoded, lengths, [1, 0])
     assert (batch['label_ids'][0] == tokenizer.pad_token_id).all()
     assert (batch['label_ids'][1] != tokenizer.pad_token_id).sum() == 2  # `1` and EOS
+
+
+def test_single_task_puts_the_first_rationale_before_the_label(tokenizer):
+    # The first rationale counts, right or wrong; without one the answer stands alone.
+    encoding = Encoding(PREFIXES, 'equation', positives='first', joint=True)
+    encoded = encode(EXAMPLES, tokenizer, encoding)
+    for example, ids in zip(EXAMPLES, encoded.label, strict=True):
+        rationale = next((sample.rationale for sample in example.samples if sample.rationale), '')
+        target = f'{rationale} The answer is {example.label}'.strip()
+        assert ids.tolist() == tokenizer(target)['input_ids']
+    plain = encode(EXAMPLES, tokenizer, dataclasses.replace(encoding, joint=False))
+    assert [ids.tolist() for ids in plain.label] == [
+        tokenizer(example.label)['input_ids'] for example in EXAMPLES
+    ]

@@ -1,7 +1,7 @@
 """`--mode=reproduce` on a small grid: what is missing is run, what is done is not, and kills."""
 
 import csv
-import json
+import pathlib
 import shutil
 
 import numpy as np
@@ -10,6 +10,7 @@ from test_run import small_config
 
 from qcrd_jax import files, grid, loop, modes, reproduce
 from qcrd_jax.errors import InputError
+from qcrd_jax.train import Trainer
 
 ROWS = {'A': {'method': 'finetune'}, 'B': {'method': 'finetune', 'optimizer.learning_rate': 3e-3}}
 
@@ -152,7 +153,7 @@ def test_a_student_that_others_need_is_trained_first_and_handed_on(tmp_path, mon
             files.write_jsonl(trainer.workdir / 'predictions.jsonl', [])
         return [None] * len(trainers)
 
-    class Recorder:
+    class Recorder(Trainer):
         def __init__(self, config, workdir, twin=None):
             self.config, self.workdir = config, workdir
 
@@ -173,7 +174,7 @@ def test_a_student_that_others_need_is_trained_first_and_handed_on(tmp_path, mon
     for run in trained[2:]:
         folder = run.negatives.fixed
         assert folder.endswith(f'seed{run.seed}/hf')
-        assert json.loads((tmp_path / folder / '..' / '..' / '..' / 'setting.json').read_text())
+        assert (pathlib.Path(folder).parent.parent / 'setting.json').is_file()
     assert [row for row, _ in cells_of(tmp_path)] == ['A']
 
     # With the student gone its runs are asked for by name, not quietly done without.

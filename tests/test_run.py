@@ -267,9 +267,13 @@ def test_killed_and_rerun_ends_with_the_numbers_of_an_unbroken_run(bench, unbrok
 
 OTHERS = {  # flags; whether it writes scores, whether it samples negatives
     'finetune': (['--config.method=finetune'], False, False),
-    'dss': (['--config.method=dss'], False, False),
+    'mi': (['--config.method=mi'], False, False),
     'none': (
-        ['--config.negatives.source=none', '--config.discriminator.weigh=False'],
+        [
+            '--config.method=mi_qcrd',
+            '--config.negatives.source=none',
+            '--config.discriminator.weigh=False',
+        ],
         False,
         False,
     ),
