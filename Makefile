@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+JOBS ?= 2
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -19,8 +20,8 @@ install: $(INSTALLED)  ## make .venv and install what running needs (PYTHON=pyth
 demo: $(INSTALLED)  ## train a tiny student on synthetic word problems, in minutes, on a CPU
 	$(BIN)/python run.py --config=configs/demo.py --workdir=runs/demo
 
-test: $(INSTALLED_TEST)  ## run the tests (ARGS='-k ring' to choose)
-	$(BIN)/python -m pytest $(ARGS)
+test: $(INSTALLED_TEST)  ## run the tests, JOBS=2 at once (ARGS='-k ring' to choose)
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
 lint: $(INSTALLED_TEST)  ## check style and formatting
 	$(BIN)/ruff check
