@@ -177,9 +177,12 @@ def identity(config: config_dict.ConfigDict, needed: Mapping[str, str] | None = 
         for name, value in fields(config).items()
         if not any(name == apart or name.startswith(f'{apart}.') for apart in _APART)
     }
-    contents = {name: _folder_digest(flat[name]) for name in _LOCAL}
-    contents['data'] = builders.sources_digest(config.data)
-    parts = [flat, contents, dict(needed or {}), code_version()]
+    # What a name stands for counts, where it can be read, and not where that is kept.
+    contents = {name: _folder_digest(flat[name]) or flat[name] for name in _LOCAL}
+    data = builders.sources_digest(config.data)
+    if data:
+        contents |= dict.fromkeys(('data.source', 'data.teacher_samples'), data)
+    parts = [flat | contents, dict(needed or {}), code_version()]
     text = json.dumps(parts, sort_keys=True, default=list)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -175,14 +175,33 @@ class Reproduction:
 
     def _train(self, cell: Cell, missing: Sequence[int]) -> None:
         """Trains the missing seeds, as many together as fit; one by one where a group fails."""
-        folder = self._folder(cell)
+        folder, failed = self._folder(cell), {}
         self._describe(cell, folder)
         while missing:
             trainers = self._trainers(cell, folder, missing[:1])
             count = self.settings.together or _seeds_that_fit(trainers[0])
             group, missing = missing[:count], missing[count:]
             trainers += self._trainers(cell, folder, group[1:], twin=trainers[0])
-            self._finish(trainers)
+            try:
+                self._finish(trainers)
+            except InputError as error:
+                if len(group) == 1:
+                    failed[group[0]] = str(error)
+                else:
+                    logging.error('%s: %s Its seeds go on one by one.', cell.name, error)
+                    failed |= self._one_by_one(cell, folder, group)
+        if failed:
+            raise InputError('; '.join(f'seed {seed}: {why}' for seed, why in failed.items()))
+
+    def _one_by_one(self, cell: Cell, folder: pathlib.Path, seeds: Sequence[int]) -> dict[int, str]:
+        """Trains seeds each on its own, and says why which of them failed."""
+        failed = {}
+        for seed in seeds:
+            try:
+                self._finish(self._trainers(cell, folder, [seed]))
+            except InputError as error:
+                failed[seed] = str(error)
+        return failed
 
     def _trainers(
         self, cell: Cell, folder: pathlib.Path, seeds: Sequence[int], twin: Trainer | None = None

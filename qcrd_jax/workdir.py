@@ -11,7 +11,8 @@ from ml_collections import config_dict
 from qcrd_jax import files
 from qcrd_jax.errors import InputError
 
-_APART = ('teacher', 'judge')  # groups that no training reads
+_APART = ('teacher', 'judge', 'reproduce')  # groups that no training reads
+_PLACES = ('data.cache',)  # fields that say where something is kept
 
 
 @contextlib.contextmanager
@@ -58,7 +59,11 @@ def claim(workdir: pathlib.Path, config: config_dict.ConfigDict) -> None:
         return
     wanted, found = _flatten(to_json(config)), _flatten(files.read_json(path))
     wanted, found = (
-        {name: value for name, value in flat.items() if name.partition('.')[0] not in _APART}
+        {
+            name: value
+            for name, value in flat.items()
+            if name.partition('.')[0] not in _APART and name not in _PLACES
+        }
         for flat in (wanted, found)
     )
     differing = [

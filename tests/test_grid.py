@@ -116,6 +116,16 @@ def test_what_can_change_a_number_changes_the_name(tmp_path, monkeypatch):
     assert len(others | {first}) == 7
 
 
+def test_where_a_checkpoint_is_kept_does_not_change_the_name(tmp_path):
+    config, names = base_config(), set()
+    for place in ('here', 'there'):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / 'model.safetensors').write_bytes(b'weights')
+        config.student.pretrained = str(tmp_path / place)
+        names.add(grid.identity(grid.resolve(config, one())))
+    assert len(names) == 1
+
+
 def test_changed_answers_of_the_teacher_change_the_name(tmp_path):
     path = tmp_path / 'answers.jsonl'
     config = base_config()

@@ -40,10 +40,15 @@ def done(tmp_path_factory):
     workdir = tmp_path_factory.mktemp('reproduce')
     train, calls = loop.train, []
 
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
     def killed(trainers):
         calls.append([trainer.config.seed for trainer in trainers])
         if len(calls) == 2:
-            raise KeyboardInterrupt
+            with pytest.MonkeyPatch.context() as inner:
+                inner.setattr(Trainer, 'validate', interrupt)
+                train(trainers)
         return train(trainers)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -51,7 +56,12 @@ def done(tmp_path_factory):
         with pytest.raises(KeyboardInterrupt):
             modes.run('reproduce', make_config(), workdir)
         halfway = cells_of(workdir)
-        modes.run('reproduce', make_config(), workdir)
+        # Whatever else is asked for, what was begun goes on.
+        modes.run('reproduce', make_config(rows=('B',), keep='everything'), workdir)
+        kept = list(workdir.glob('runs/*/*/checkpoints'))
+        assert len(kept) == 2  # of B's seeds; those of A are gone
+        for checkpoints in kept:
+            shutil.rmtree(checkpoints)
     return workdir, calls, halfway
 
 
@@ -65,7 +75,6 @@ def test_every_cell_is_run_once_and_its_seeds_together(done):
         for seed in (0, 1):
             summary = files.read_json(folder / f'seed{seed}' / 'summary.json')
             assert (summary['seed'], summary['steps']) == (seed, 2)
-            assert not (folder / f'seed{seed}' / 'checkpoints').exists()
             assert (folder / f'seed{seed}' / 'hf' / 'model.safetensors').is_file()
 
 
@@ -130,6 +139,27 @@ def test_a_cell_that_fails_says_so_and_the_others_are_run(tmp_path):
     cells = cells_of(tmp_path)
     assert cells['A', 'x']['note'].startswith('failed: ')
     assert cells['B', 'x']['seeds'] == '1'
+
+
+def test_seeds_that_fail_together_are_tried_one_by_one(tmp_path, monkeypatch):
+    train, calls = loop.train, []
+
+    def failing(trainers):
+        seeds = [trainer.config.seed for trainer in trainers]
+        calls.append(seeds)
+        if 1 in seeds:
+            raise InputError('step 1: the gradient is not finite.')
+        return train(trainers)
+
+    monkeypatch.setattr(loop, 'train', failing)
+    with pytest.raises(InputError, match='A, mwp: seed 1: step 1: the gradient is not finite'):
+        modes.run('reproduce', make_config(rows=('A',)), tmp_path)
+    assert calls == [[0, 1], [0], [1]]
+    assert cells_of(tmp_path)['A', 'mwp']['seeds'] == '1'
+    (folder,) = run_folders(tmp_path)
+    assert not (folder / 'seed0' / 'checkpoints').exists()
+    assert (folder / 'seed0' / 'hf').is_dir()
+    assert (folder / 'seed1' / 'config.json').is_file()
 
 
 def test_a_student_that_others_need_is_trained_first_and_handed_on(tmp_path, monkeypatch):
