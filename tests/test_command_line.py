@@ -98,7 +98,10 @@ def test_as_a_user_starts_it(tmp_path):
         (['--config.loss.scheme=median'], ['--config.loss.scheme: expected min_max |', 'median']),
         (['--config.data.mwp.stories=0'], ['data.mwp.stories: expected at least 1, got 0']),
         (['--config.student.vocab_size=20'], ['student.vocab_size', 'raise it']),
-        (['--mode=fly'], ['--mode=fly', 'annotate|evaluate|export|judge|predict|prepare|train']),
+        (
+            ['--mode=fly'],
+            ['--mode=fly', 'annotate|evaluate|export|judge|predict|prepare|reproduce|train'],
+        ),
         (['--wrkdir=a'], ["'wrkdir'", 'workdir']),
         (['extra'], ["unexpected argument 'extra'"]),
         (['--mode=predict'], ['--input: name the file of questions']),

@@ -132,7 +132,7 @@ def test_a_run_from_words_to_a_student_that_transformers_loads(tmp_path):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1200,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     summary = json.loads((workdir / 'summary.json').read_text())

@@ -494,8 +494,10 @@ def test_mi_adds_its_term_to_dss(initial, variant):
         )[1]
         for how in (shared, None)
     )
-    predict = STILL.encode(initial[0], batch['predict_ids'], batch['predict_ids'] != 0)
-    explain = STILL.encode(initial[0], batch['explain_ids'], batch['explain_ids'] != 0)
+    predict, explain = (
+        STILL.encode(initial[0], jnp.asarray(batch[name]), jnp.asarray(batch[name] != 0))
+        for name in ('predict_ids', 'explain_ids')
+    )
     label_ids, rationale_ids = batch['label_ids'], batch['positive_ids'][:, :1]
     labels = STILL.decode(initial[0], predict, jnp.asarray(label_ids)[:, None])[:, 0]
     rationales_ = STILL.decode(initial[0], explain, jnp.asarray(rationale_ids))[:, 0]
@@ -529,7 +531,8 @@ def test_mi_with_qcrd_takes_the_selected_positive(initial):
     state = make_state(initial, optimizer)
     together = jax.jit(steps.make_qcrd_step(*arguments, shared))(state, None, batch, KEY)[1]
     qcrd = jax.jit(steps.make_qcrd_step(*arguments))(state, None, batch, KEY)[1]
-    explain = STILL.encode(initial[0], batch['explain_ids'], batch['explain_ids'] != 0)
+    questions = jnp.asarray(batch['explain_ids'])
+    explain = STILL.encode(initial[0], questions, questions != 0)
     logits = STILL.decode(initial[0], explain, jnp.asarray(batch['positive_ids']))
     entropies = losses.sequence_cross_entropy(
         logits, jnp.asarray(batch['positive_ids']), jnp.asarray(batch['positive_ids'] != 0)
