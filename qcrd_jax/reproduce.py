@@ -274,7 +274,7 @@ class Reproduction:
         if cell.measure in grid.DATA_MEASURES:
             if self.settings.dry_run or cell not in self.wanted():
                 return (), 1
-            return (Outcome(0, float(self._count(cell))),), 1
+            return (Outcome(0, float(self._count(cell))),), 0  # no run was needed
         if cell.measure in grid.JUDGE_MEASURES:
             return self._judged(cell), 1
         folder = self._folder(cell)
@@ -316,6 +316,8 @@ class Reproduction:
 
     def _caption(self) -> str:
         """What the paper's table is, and what was run here."""
+        if not any(cell.measure in grid.RUN_MEASURES for cell in self._cells):
+            return f'{self.settings.caption} Counted by code {grid.code_version()}.'
         settings = [files.read_json(path) for path in self._setting_files()]
         base = self._resolved(self._cells[0])
         student = base.student.pretrained or f'{base.student.version} {base.student.size}, random'

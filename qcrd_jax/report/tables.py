@@ -41,7 +41,8 @@ class Cell:
       row: of the table.
       column: of the table.
       paper: what the paper reports here; None: nothing.
-      planned: how many runs (seeds) the grid asks for.
+      planned: how many runs (seeds) the grid asks for; 0 with an outcome: a figure of the data,
+        for which nothing is run and which no method can be best at.
       outcomes: the finished ones; may be empty.
       note: said in the cell, for instance 'not run' or 'needs an LLM judge'.
     """
@@ -78,7 +79,7 @@ class Cell:
     def seeds_text(self) -> str:
         """How many seeds finished, as `5 seeds`, `2 of 5 seeds` or ''."""
         done = len(self.outcomes)
-        if not done:
+        if not done or not self.planned:
             return ''
         if done < self.planned:
             return f'{done} of {self.planned} seeds'
@@ -151,7 +152,7 @@ class Table:
     def best(self, column: str) -> tuple[str, ...]:
         """The rows with the best mean in a column; none where fewer than two were run."""
         cells = [cell for cell in self.cells if cell.column == column]
-        means = {cell.row: cell.summary.mean for cell in cells if cell.summary}
+        means = {cell.row: cell.summary.mean for cell in cells if cell.summary and cell.planned}
         if len(means) < 2:
             return ()
         best = (max if self.higher_is_better else min)(means.values())
