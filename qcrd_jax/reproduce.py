@@ -319,17 +319,20 @@ class Reproduction:
         if not any(cell.measure in grid.RUN_MEASURES for cell in self._cells):
             return f'{self.settings.caption} Counted by code {grid.code_version()}.'
         settings = [files.read_json(path) for path in self._setting_files()]
-        base = self._resolved(self._cells[0])
-        student = base.student.pretrained or f'{base.student.version} {base.student.size}, random'
+        trained = [cell for cell in self._cells if cell.measure in grid.RUN_MEASURES]
+        configs = [self._resolved(cell) for cell in trained]
+        students = dict.fromkeys(assembly.student_name(config) for config in configs)
+        datasets = dict.fromkeys(config.data.name for config in configs)
+        train = self._config.train
         here = (
-            f'Run here: student {student}, {base.train.steps} steps of batch '
-            f'{base.train.batch_size}, data {base.data.name}, '
-            f'seeds {", ".join(map(str, self.settings.seeds))}, code {grid.code_version()}'
+            f'{"Run here" if settings else "Asked for, and not run yet"}: {", ".join(students)}; '
+            f'{train.steps} steps of batch {train.batch_size}; data {", ".join(datasets)}; '
+            f'seeds {", ".join(map(str, self.settings.seeds))}; code {grid.code_version()}'
         )
         devices = sorted({setting['device'] for setting in settings})
         versions = sorted({setting['jax'] for setting in settings})
         if devices:
-            here += f', on {", ".join(devices)} with jax {", ".join(versions)}'
+            here += f'; {", ".join(devices)} with jax {", ".join(versions)}'
         return f'{self.settings.caption} {here}.'.strip()
 
     def _setting_files(self) -> list[pathlib.Path]:

@@ -115,6 +115,7 @@ def test_another_setting_and_another_version_find_nothing(done, monkeypatch, cap
         patch.setattr(grid, 'code_version', lambda: 'later')
         modes.run('reproduce', make_config(dry_run=True), workdir)
     assert cells_of(workdir)['A', 'mwp']['note'] == 'not run'
+    assert 'Asked for, and not run yet: t5-v1.0-tiny' in (workdir / 'report/small.md').read_text()
     assert 'A, mwp: seeds 0, 1' in capsys.readouterr().out
     modes.run('reproduce', make_config(dry_run=True), workdir)
     assert cells_of(workdir)['A', 'mwp']['seeds'] == '2'

@@ -95,9 +95,10 @@ def _draw_panels(canvas: figure.Figure, table: Table) -> None:
 
 
 def _draw_panel(ax: axes.Axes, table: Table, cells: Sequence[Cell | None]) -> None:
-    low, high = _limits([cell for cell in cells if cell])
-    ax.set_xlim(low, high)
-    ax.xaxis.set_major_locator(ticker.MaxNLocator(4))
+    given = [cell for cell in cells if cell]
+    ax.set_xlim(*_limits(given))
+    # An axis of nothing has no numbers.
+    ax.xaxis.set_major_locator(ticker.MaxNLocator(4) if _numbers(given) else ticker.NullLocator())
     ax.xaxis.set_major_formatter(ticker.FuncFormatter(lambda x, _: f'{x:,.6g}'))
     ax.tick_params(axis='y', length=0)
     baseline = next((cell for cell in cells if cell and cell.row == table.baseline), None)
