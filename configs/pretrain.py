@@ -1,8 +1,8 @@
 """A tiny student pretrained on generated word problems of many stories, to start from.
 
 Problems of one step: stories 5 to 16 of every operation, numbers up to 99, each one piece of the
-tokenizer; the teacher never slips. What is trained from here on is measured on stories 1 to 4, which
-this student has never seen.
+tokenizer; the teacher never slips. What is trained from here on is measured on stories 1 to 4,
+which this student has never seen.
 
 Command: python run.py --config=configs/pretrain.py --workdir=runs/pretrained
   and then --config.student.pretrained=runs/pretrained/hf; name a tokenizer that knows the words of
