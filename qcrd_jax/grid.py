@@ -17,8 +17,9 @@ from typing import Any
 from ml_collections import config_dict
 
 from qcrd_jax import config as configuration
+from qcrd_jax import workdir as workdirs
 from qcrd_jax.data import builders
-from qcrd_jax.errors import InputError, shown
+from qcrd_jax.errors import InputError
 
 RUN_MEASURES = ('test_accuracy', 'training_hours')
 """What a trained student is asked for."""
@@ -201,17 +202,7 @@ def code_version() -> str:
 
 def fields(config: config_dict.ConfigDict) -> dict[str, Any]:
     """Every field by its dotted name."""
-    flat: dict[str, Any] = {}
-
-    def walk(tree: Mapping[str, Any], prefix: str) -> None:
-        for name, value in tree.items():
-            if isinstance(value, dict):
-                walk(value, f'{prefix}{name}.')
-            else:
-                flat[f'{prefix}{name}'] = value
-
-    walk(config.to_dict(), '')
-    return flat
+    return workdirs.flatten(config.to_dict())
 
 
 @functools.cache
@@ -226,14 +217,3 @@ def _folder_digest(name: str) -> str:
             with open(path, 'rb') as file:
                 digest.update(path.name.encode() + hashlib.file_digest(file, 'sha256').digest())
     return digest.hexdigest()
-
-
-def describe(config: config_dict.ConfigDict, base: config_dict.ConfigDict) -> str:
-    """The fields of a configuration that are not those of another, as `name=value, ...`."""
-    theirs = fields(base)
-    changed = [
-        f'{name}={shown(value, 60)}'
-        for name, value in fields(config).items()
-        if value != theirs.get(name) and not name.startswith('reproduce.') and name != 'seed'
-    ]
-    return ', '.join(changed)

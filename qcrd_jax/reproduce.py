@@ -12,6 +12,8 @@ nothing is mixed.
 
 import contextlib
 import datetime
+import hashlib
+import json
 import math
 import os
 import pathlib
@@ -305,7 +307,11 @@ class Reproduction:
         config = self._resolved(cell)
         config.judge.runs = tuple(map(str, runs))
         names = '-'.join(run.parent.name for run in runs)
-        folder = self._workdir / 'runs' / f'judge-{names}-{config.judge.rationales}'
+        asked = workdirs.to_json(config)
+        del asked['judge']['runs']  # which `names` has
+        settings = json.dumps([asked['judge'], asked['teacher']], sort_keys=True)
+        digest = hashlib.sha256(settings.encode()).hexdigest()[:8]  # another judge, other verdicts
+        folder = self._workdir / 'runs' / f'judge-{names}-{digest}'
         path = folder / judgement.REPORT
         if not path.is_file():
             if self.settings.dry_run:

@@ -57,7 +57,7 @@ def claim(workdir: pathlib.Path, config: config_dict.ConfigDict) -> None:
     if not started(workdir):
         files.write_json(path, to_json(config))
         return
-    wanted, found = _flatten(to_json(config)), _flatten(files.read_json(path))
+    wanted, found = flatten(to_json(config)), flatten(files.read_json(path))
     wanted, found = (
         {
             name: value
@@ -83,11 +83,12 @@ def to_json(config: config_dict.ConfigDict) -> dict[str, Any]:
     return json.loads(json.dumps(config.to_dict()))
 
 
-def _flatten(tree: dict[str, Any]) -> dict[str, Any]:
+def flatten(tree: dict[str, Any]) -> dict[str, Any]:
+    """The leaves of a nested dict by their dotted names."""
     flat = {}
     for name, value in tree.items():
         if isinstance(value, dict):
-            flat |= {f'{name}.{inner}': leaf for inner, leaf in _flatten(value).items()}
+            flat |= {f'{name}.{inner}': leaf for inner, leaf in flatten(value).items()}
         else:
             flat[name] = value
     return flat

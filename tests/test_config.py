@@ -13,7 +13,7 @@ from qcrd_jax.data import mwp
 from qcrd_jax.errors import InputError
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
-FLAT = workdirs._flatten(base_config().to_dict())
+FLAT = workdirs.flatten(base_config().to_dict())
 
 
 def changed(name: str, value):
@@ -45,7 +45,7 @@ def test_every_configuration_file_loads_and_validates(path):
     spec.loader.exec_module(module)
     config = module.get_config()
     validate(config)
-    assert workdirs._flatten(config.to_dict()).keys() == FLAT.keys()
+    assert workdirs.flatten(config.to_dict()).keys() == FLAT.keys()
     for word in ('Command:', 'Hardware:', 'Score:'):
         assert word in module.__doc__
 
