@@ -20,7 +20,8 @@ import numpy as np
 
 from benchmarks.machine import describe_machine, peak_memory
 from benchmarks.step import METHODS, SIZES, Measurement, Setting
-from qcrd_jax import files, seeds, stepping, steps
+from qcrd_jax import files
+from qcrd_jax.methods import seeds, stepping, steps
 
 _WARM_UP = 2  # calls; the first one compiles
 

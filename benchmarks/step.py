@@ -33,16 +33,21 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.machine import describe_machine, peak_memory
-from qcrd_jax import files, optimizers, stepping, steps
-from qcrd_jax.judging import DiscriminatorState, score_rationales, update_discriminator
-from qcrd_jax.models import Discriminator, architectures, parameter_count
-from qcrd_jax.rationales import (
+from qcrd_jax import files
+from qcrd_jax.methods import optimizers, stepping, steps
+from qcrd_jax.methods.discriminator import (
+    DiscriminatorState,
+    score_rationales,
+    update_discriminator,
+)
+from qcrd_jax.methods.rationales import (
     NegativeSampling,
     Rationales,
     concatenate,
     teacher_negatives,
     teacher_positives,
 )
+from qcrd_jax.models import Discriminator, architectures, parameter_count
 from qcrd_jax.ring import Ring
 
 SIZES = ('tiny', 'small', 'base', '0.5b')

@@ -9,19 +9,22 @@ from typing import Any
 from absl import logging
 from ml_collections import config_dict
 
-from qcrd_jax import assembly, files, loop, outputs, progress
+from qcrd_jax import bars as progress
 from qcrd_jax import config as configuration
-from qcrd_jax import reproduce as reproduction
-from qcrd_jax import workdir as workdirs
+from qcrd_jax import files
 from qcrd_jax.data import batches
 from qcrd_jax.data.encoding import Encoding, encode
 from qcrd_jax.data.schema import Example
 from qcrd_jax.data.summary import SplitCounts, prepare_tables
 from qcrd_jax.errors import InputError
+from qcrd_jax.experiments import reproduce as reproduction
 from qcrd_jax.report import write_report
+from qcrd_jax.runs import assembly, loop
+from qcrd_jax.runs import results as outputs
+from qcrd_jax.runs import workdir as workdirs
+from qcrd_jax.runs.train import Trainer
 from qcrd_jax.teacher import annotate as annotation
 from qcrd_jax.teacher import judge as judgement
-from qcrd_jax.train import Trainer
 
 
 def run(

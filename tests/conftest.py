@@ -13,15 +13,15 @@ if _FLAG not in os.environ.get('XLA_FLAGS', ''):
 
 jaxtyping.install_import_hook('qcrd_jax', 'beartype.beartype').__enter__()
 
+from tests.support import REPOSITORY  # noqa: E402
+
 # Doctests are collected from every file, and these need PyTorch to be imported at all.
 collect_ignore = [
     'golden/make_t5_golden.py',
     'golden/make_qwen2_golden.py',
-    't5_reference.py',
-    'qwen2_reference.py',
+    'support/t5_reference.py',
+    'support/qwen2_reference.py',
 ]
-
-REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope='session')

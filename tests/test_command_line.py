@@ -3,7 +3,6 @@
 import json
 import multiprocessing
 import os
-import pathlib
 import runpy
 import shutil
 import subprocess
@@ -13,9 +12,9 @@ import jax.numpy as jnp
 import pytest
 
 from qcrd_jax import files
-from qcrd_jax.checkpoint import Checkpointer
+from qcrd_jax.runs.checkpoint import Checkpointer
+from tests.support import REPOSITORY
 
-REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 SMALL = """
 from qcrd_jax.config import base_config
 
@@ -42,7 +41,7 @@ def _run_py(arguments, out, err):
 @pytest.fixture(scope='module')
 def processes():
     context = multiprocessing.get_context('forkserver')
-    context.set_forkserver_preload(['qcrd_jax.modes', 'qcrd_jax.train'])
+    context.set_forkserver_preload(['qcrd_jax.modes', 'qcrd_jax.runs.train'])
     return context
 
 

@@ -1,18 +1,17 @@
 """The configuration: what is refused, and that nothing in it goes unread."""
 
 import importlib.util
-import pathlib
 import re
 
 import pytest
 
 from qcrd_jax import config as configuration
-from qcrd_jax import workdir as workdirs
 from qcrd_jax.config import base_config, validate
-from qcrd_jax.data import mwp
+from qcrd_jax.data.sources import mwp
 from qcrd_jax.errors import InputError
+from qcrd_jax.runs import workdir as workdirs
+from tests.support import REPOSITORY
 
-REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 FLAT = workdirs.flatten(base_config().to_dict())
 
 

@@ -1,15 +1,14 @@
 """Grids: what a cell's runs are called, and what is refused."""
 
 import importlib.util
-import pathlib
 
 import pytest
 
 from qcrd_jax import grid
 from qcrd_jax.config import base_config
 from qcrd_jax.errors import InputError
+from tests.support import REPOSITORY
 
-REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 PAPER = sorted((REPOSITORY / 'configs' / 'paper').glob('*.py'))
 
 

@@ -3,9 +3,9 @@
 import jax.numpy as jnp
 import pytest
 
-from qcrd_jax.assembly import generator_lag
 from qcrd_jax.config import base_config
 from qcrd_jax.ring import Ring
+from qcrd_jax.runs.assembly import generator_lag
 
 
 def theta(step):

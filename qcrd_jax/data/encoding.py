@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 from absl import logging
 
-from qcrd_jax import progress
+from qcrd_jax import bars as progress
 from qcrd_jax.data import targets
 from qcrd_jax.data.ragged import Groups, Ids, Ragged
 from qcrd_jax.data.schema import AnswerType, Example, LabelsRule, PositivesRule

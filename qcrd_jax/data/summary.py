@@ -7,12 +7,7 @@ from typing import Any, NamedTuple
 
 from qcrd_jax.data.answers import canonical
 from qcrd_jax.data.schema import AnswerType, Example
-from qcrd_jax.data.self_consistency import (
-    canonical_answers,
-    majority,
-    training_label,
-    vote_share,
-)
+from qcrd_jax.data.self_consistency import canonical_answers, majority, training_label, vote_share
 
 
 class Vote(NamedTuple):

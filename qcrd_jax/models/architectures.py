@@ -6,12 +6,13 @@ This module and `huggingface` know every architecture; outside of `models` none 
 import dataclasses
 from typing import Any
 
-from qcrd_jax.models import qwen2_config, t5_config
+from qcrd_jax.models.decoder import config as qwen2_config
+from qcrd_jax.models.decoder.config import Qwen2Config
+from qcrd_jax.models.decoder.student import Qwen2Encoder, Qwen2Student
 from qcrd_jax.models.protocol import Encoder, Student
-from qcrd_jax.models.qwen2 import Qwen2Encoder, Qwen2Student
-from qcrd_jax.models.qwen2_config import Qwen2Config
-from qcrd_jax.models.t5 import T5Encoder, T5Student
-from qcrd_jax.models.t5_config import T5Config
+from qcrd_jax.models.t5 import config as t5_config
+from qcrd_jax.models.t5.config import T5Config
+from qcrd_jax.models.t5.student import T5Encoder, T5Student
 
 Architecture = T5Config | Qwen2Config
 

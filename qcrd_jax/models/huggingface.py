@@ -14,12 +14,13 @@ import safetensors.numpy
 
 from qcrd_jax.errors import InputError
 from qcrd_jax.files import write_json
-from qcrd_jax.models import qwen2_checkpoint, t5_checkpoint
 from qcrd_jax.models.architectures import Architecture
+from qcrd_jax.models.decoder import qwen2 as qwen2_checkpoint
+from qcrd_jax.models.decoder.config import Qwen2Config
 from qcrd_jax.models.protocol import Params
-from qcrd_jax.models.qwen2_config import Qwen2Config
 from qcrd_jax.models.safetensors_files import read_json_object
-from qcrd_jax.models.t5_config import T5Config
+from qcrd_jax.models.t5 import checkpoint as t5_checkpoint
+from qcrd_jax.models.t5.config import T5Config
 
 _FORMATS = {T5Config: t5_checkpoint, Qwen2Config: qwen2_checkpoint}
 _BY_MODEL_TYPE = {name: form for form in _FORMATS.values() for name in form.MODEL_TYPES}

@@ -6,17 +6,10 @@ Each stands beside what the paper says where the paper says it of the same data,
 import statistics
 from typing import Any
 
-from qcrd_jax import metrics_log
 from qcrd_jax.data import marking
-from qcrd_jax.report.formats import (
-    MAX_CHARACTERS,
-    clip,
-    duration,
-    first,
-    percent,
-    scored,
-)
+from qcrd_jax.report.formats import MAX_CHARACTERS, clip, duration, first, percent, scored
 from qcrd_jax.report.run_files import Run, flatten, number, plain
+from qcrd_jax.runs import log as metrics_log
 
 # Right samples per question (of 5), share of questions with only right and with only wrong ones.
 _PAPER_TEACHER = {

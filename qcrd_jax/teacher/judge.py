@@ -14,7 +14,7 @@ from absl import logging
 from ml_collections import config_dict
 
 from qcrd_jax import files
-from qcrd_jax.data import dss
+from qcrd_jax.data.sources import dss
 from qcrd_jax.errors import InputError
 from qcrd_jax.evaluation.metrics import Ratio
 from qcrd_jax.evaluation.significance import sign_test

@@ -4,8 +4,8 @@ import dataclasses
 import pathlib
 import re
 
-from qcrd_jax.data import dss
 from qcrd_jax.data.schema import AnswerType, Example
+from qcrd_jax.data.sources import dss
 from qcrd_jax.errors import InputError
 
 _FOLDER = pathlib.Path(__file__).parent / 'prompts'

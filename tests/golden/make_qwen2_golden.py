@@ -1,18 +1,16 @@
 """Writes qwen2.npz: a tiny PyTorch Qwen2 checkpoint and what PyTorch computes with it.
 
-From the root of the repository, where torch is installed: python tests/golden/make_qwen2_golden.py
+From the root of the repository, where torch is installed: python -m tests.golden.make_qwen2_golden
 """
 
 import json
 import pathlib
-import sys
 
 import numpy as np
 
-FOLDER = pathlib.Path(__file__).parent
-sys.path.insert(0, str(FOLDER.parent))
+from tests.support import qwen2_reference as reference
 
-import qwen2_reference as reference  # noqa: E402
+FOLDER = pathlib.Path(__file__).parent
 
 
 def main() -> None:

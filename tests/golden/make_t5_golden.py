@@ -1,18 +1,16 @@
 """Writes t5_*.npz: tiny PyTorch T5 checkpoints and what PyTorch computes with them.
 
-From the root of the repository, where torch is installed: python tests/golden/make_t5_golden.py
+From the root of the repository, where torch is installed: python -m tests.golden.make_t5_golden
 """
 
 import json
 import pathlib
-import sys
 
 import numpy as np
 
-FOLDER = pathlib.Path(__file__).parent
-sys.path.insert(0, str(FOLDER.parent))
+from tests.support import t5_reference as reference
 
-import t5_reference as reference  # noqa: E402
+FOLDER = pathlib.Path(__file__).parent
 
 FLAVOURS = {
     # The last bucket starts at distance 20, and the sequences are longer.

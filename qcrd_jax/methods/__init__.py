@@ -1,0 +1,1 @@
+"""Methods: what a training step minimises and how it is compiled."""

@@ -1,0 +1,170 @@
+"""The discriminator in training: scores, eq. 2, pretraining and the online update."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from qcrd_jax import losses
+from qcrd_jax.methods.metrics import Metrics, over, single
+from qcrd_jax.methods.optimizers import apply_if_finite
+from qcrd_jax.methods.rationales import (
+    Batch,
+    Rationales,
+    concatenate,
+    teacher_negatives,
+    teacher_positives,
+)
+from qcrd_jax.models.discriminator import Discriminator, join
+from qcrd_jax.models.protocol import Params
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass, data_fields=['params', 'opt_state', 'updates'], meta_fields=[]
+)
+@dataclasses.dataclass(frozen=True)
+class DiscriminatorState:
+    """The judge, its own optimiser, and how often it was updated online."""
+
+    params: Any
+    opt_state: Any
+    updates: Any  # int32 []
+
+
+def make_discriminator_step(
+    discriminator: Discriminator, optimizer: optax.GradientTransformation, *, kind: str = 'ratio'
+) -> Callable[..., tuple[DiscriminatorState, Metrics]]:
+    """One pretraining step of the judge on `positive_ids` and (augmented) `negative_ids` (A.3).
+
+    Returns:
+      `step(state, batch, key, length=None) -> (state, metrics)`; `length` is that of
+      `score_rationales`.
+    """
+
+    def step(state, batch, key, length=None):
+        pad_id = discriminator.pad_id
+        key = jax.random.fold_in(key, state.updates)
+        rationales = concatenate(teacher_positives(batch, pad_id), teacher_negatives(batch, pad_id))
+        count = batch['positive_mask'].shape[1]
+
+        def loss_fn(params):
+            scores = score_rationales(discriminator, params, batch, rationales.ids, key, length)
+            return _discriminator_loss(scores, rationales.mask, count, batch, kind)
+
+        (loss, metrics), gradient = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+        params, opt_state, finite = apply_if_finite(
+            optimizer, gradient, state.opt_state, state.params
+        )
+        metrics['loss'] = single(loss)
+        metrics['nonfinite'] = single(1.0 - finite)
+        return DiscriminatorState(params, opt_state, state.updates + 1), metrics
+
+    return step
+
+
+def update_discriminator(
+    discriminator: Discriminator,
+    optimizer: optax.GradientTransformation,
+    judge: DiscriminatorState,
+    batch: Batch,
+    positives: Rationales,
+    negatives: Rationales,
+    key: Key[Array, ''],
+    *,
+    due: Bool[Array, ''],
+    alpha: Float[Array, ''],
+    kind: str,
+) -> tuple[DiscriminatorState, Metrics]:
+    """The online update, alpha_3 L_D of eq. 8, where it is due (section 3.3.1)."""
+    rationales = concatenate(positives, negatives)
+    count = positives.mask.shape[1]
+
+    def loss_fn(params):
+        scores = score_rationales(discriminator, params, batch, rationales.ids, key)
+        loss, _ = _discriminator_loss(scores, rationales.mask, count, batch, kind)
+        return alpha * loss, loss
+
+    def update(judge):
+        (_, loss), gradient = jax.value_and_grad(loss_fn, has_aux=True)(judge.params)
+        params, opt_state, finite = apply_if_finite(
+            optimizer, gradient, judge.opt_state, judge.params
+        )
+        metrics = {
+            'discriminator_loss': single(loss),
+            'discriminator_nonfinite': single(1.0 - finite),
+        }
+        return DiscriminatorState(params, opt_state, judge.updates + 1), metrics
+
+    def keep(judge):
+        nothing = jnp.float32(0), jnp.float32(0)
+        return judge, {'discriminator_loss': nothing, 'discriminator_nonfinite': nothing}
+
+    return lax.cond(due, update, keep, judge)
+
+
+def _discriminator_loss(
+    scores: Float[Array, 'B R'],
+    mask: Bool[Array, 'B R'],
+    count: int,
+    batch: Batch,
+    kind: str,
+) -> tuple[Float[Array, ''], Metrics]:
+    """Eq. 2 over rationales of which the first `count` are positive."""
+    mask = mask & batch['example_mask'][:, None]
+    positive, negative = mask[:, :count], mask[:, count:]
+    terms = losses.discriminator_loss(
+        scores[:, :count], scores[:, count:], positive, negative, kind=kind
+    )
+    return losses.masked_mean(terms.loss, terms.valid), {
+        'positive_score': over(scores[:, :count], positive),
+        'negative_score': over(scores[:, count:], negative),
+    }
+
+
+def score_rationales(
+    discriminator: Discriminator,
+    params: Params,
+    batch: Batch,
+    rationale_ids: Int[Array, 'B R T'],
+    dropout_key: Key[Array, ''] | None,
+    length: int | None = None,
+) -> Float[Array, 'B R']:
+    """D(x, r) of eq. 1 for every rationale of the batch.
+
+    Args:
+      discriminator: the judge.
+      params: its parameters.
+      batch: its `question_ids` are read.
+      rationale_ids: rationales of its questions.
+      dropout_key: where given, the encoder drops out.
+      length: tokens that hold the longest joined sequence (`joined_length`); None: S + T. What is
+        longer would be cut.
+    """
+    ids, mask = join(
+        batch['question_ids'],
+        rationale_ids,
+        pad_id=discriminator.pad_id,
+        eos_id=discriminator.eos_id,
+    )
+    return discriminator.scores(params, ids[..., :length], mask[..., :length], dropout_key)
+
+
+def joined_length(batch: dict[str, np.ndarray], pad_id: int, *, bucket: int = 64) -> int:
+    """Tokens that hold every question of a batch joined with any of its rationales.
+
+    The longest question seldom has the longest rationale, and attention is quadratic: on real
+    rationales half of S + T is often enough. Rounded up to a multiple of `bucket`, so that few
+    shapes are compiled.
+    """
+    question = np.sum(batch['question_ids'] != pad_id, axis=-1) - 1  # without EOS
+    rationales = np.concatenate([batch['positive_ids'], batch['negative_ids']], axis=1)
+    longest = np.max(question + np.max(np.sum(rationales != pad_id, axis=-1), axis=-1))
+    whole = batch['question_ids'].shape[-1] + rationales.shape[-1]
+    return min(-(-int(longest) // bucket) * bucket, whole)

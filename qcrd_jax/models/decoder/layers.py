@@ -1,0 +1,265 @@
+"""The layers of Qwen2.5 as Flax Linen modules, scanned.
+
+A sequence is what is there already (the `past`: a question's keys and values, which its R
+rationales share) and what is computed (its `own` tokens, [B, R, T]); one softmax goes over both.
+Reading a question is the same thing with R = 1 and no past.
+
+In shapes, G is the number of heads of keys and values, and Q that of the query heads of each.
+"""
+
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from qcrd_jax.models.decoder.config import Qwen2Config
+from qcrd_jax.models.layers import Dropout, RMSNorm
+
+_INITIAL = nn.initializers.normal(0.02)  # of every matrix, as Qwen's own code draws them
+
+
+class Rotation(NamedTuple):
+    """Cosine and sine of the angles by which the pairs of a head are turned, float32."""
+
+    cos: Float[Array, 'B T half']
+    sin: Float[Array, 'B T half']
+
+    @classmethod
+    def at(cls, config: Qwen2Config, positions: Int[Array, 'B T']) -> 'Rotation':
+        """Returns the rotation at each position.
+
+        The frequencies' float32 arithmetic is that of the published checkpoints' own code.
+        """
+        exponents = np.arange(0, config.d_kv, 2, dtype=np.float32) / np.float32(config.d_kv)
+        frequencies = 1 / np.float32(config.rope_theta) ** exponents
+        angles = positions[..., None].astype(jnp.float32) * frequencies
+        return cls(jnp.cos(angles), jnp.sin(angles))
+
+    def turn(self, x: Float[Array, 'B R T ...']) -> Float[Array, 'B R T ...']:
+        """Turns each pair (i, i + H/2) of the last axis, in float32; the dtype stays.
+
+        >>> quarter = Rotation(jnp.zeros((1, 1, 1)), jnp.ones((1, 1, 1)))
+        >>> quarter.turn(jnp.array([[[[3.0, 4.0]]]])).tolist()
+        [[[[-4.0, 3.0]]]]
+        """
+        heads = x.ndim - 4  # axes between the position's and the last
+        cos, sin = (
+            angle.reshape(angle.shape[0], 1, angle.shape[1], *(1,) * heads, angle.shape[2])
+            for angle in self
+        )
+        first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+        turned = [first * cos - second * sin, second * cos + first * sin]
+        return jnp.concatenate(turned, axis=-1).astype(x.dtype)
+
+
+class Past(NamedTuple):
+    """Turned keys, and values, of tokens that come before; `mask` is True at the real ones.
+
+    For the stacked layers, keys and values have an axis of layers behind that of the questions.
+    """
+
+    keys: Float[Array, 'B *layers G S H']
+    values: Float[Array, 'B *layers G S H']
+    mask: Bool[Array, 'B S']
+
+
+class Attention(nn.Module):
+    """Attention with fewer heads of keys and values than of queries, and rotary positions."""
+
+    config: Qwen2Config
+    dtype: Any
+
+    def setup(self):
+        c = self.config
+        widths = {name: c.num_kv_heads * c.d_kv for name in ('key', 'value')}
+        widths['query'] = c.num_heads * c.d_kv
+        self.projections = {
+            name: (
+                self.param(name, _INITIAL, (c.d_model, width)),
+                self.param(f'{name}_bias', nn.initializers.zeros, (width,)),
+            )
+            for name, width in widths.items()
+        }
+        self.out = self.param('out', _INITIAL, (c.num_heads * c.d_kv, c.d_model))
+        self.dropout = Dropout(c.dropout_rate, shared_axis=2)  # of [B, G, R, Q, T, S + T]
+
+    def __call__(
+        self, x: jax.Array, rotation: Rotation, mask: jax.Array, past: Past
+    ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        """Attends from x [B, R, T, D] to the past and, where `mask` allows, to x itself.
+
+        Returns:
+          The output [B, R, T, D], and the keys and values [B, R, T, G, H] of x.
+        """
+        queries, keys, values = self._project(x, rotation)
+        own = jnp.einsum('brtgqh,brugh->bgrqtu', queries, keys, preferred_element_type=jnp.float32)
+        before, own = self._weights(queries, past, own, mask[:, None, None, None])
+        mixed = self._mix_past(before, past) + jnp.einsum('bgrqtu,brugh->brtgqh', own, values)
+        return self._merge(mixed), (keys, values)
+
+    def step(
+        self,
+        x: jax.Array,
+        rotation: Rotation,
+        keys: jax.Array,
+        values: jax.Array,
+        position: jax.Array,
+        past: Past,
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """As `__call__`, for one token x [B, R, 1, D] and what is cached of those before it.
+
+        Keys and values are [B * R * G, T, H]: with the axes apart, XLA reshapes them for its
+        matrix products, and for that copies them for every token.
+
+        Returns:
+          The output [B, R, 1, D], and keys and values with the column at `position` written.
+        """
+        queries, key, value = self._project(x, rotation)
+        batch, rows, _, groups, shared, size = queries.shape
+        sequences, length, _ = keys.shape
+        column = (sequences, 1, size)
+        keys = jax.lax.dynamic_update_slice_in_dim(keys, key.reshape(column), position, axis=1)
+        values = jax.lax.dynamic_update_slice_in_dim(
+            values, value.reshape(column), position, axis=1
+        )
+        own = jnp.einsum(
+            'xqh,xuh->xqu',
+            queries.reshape(sequences, shared, size),
+            keys,
+            preferred_element_type=jnp.float32,
+        )
+        own = own.reshape(batch, rows, groups, shared, 1, length).swapaxes(1, 2)
+        before, own = self._weights(queries, past, own, jnp.arange(length) <= position)
+        own = own.swapaxes(1, 2).reshape(sequences, shared, length)
+        mixed = self._mix_past(before, past) + (own @ values).reshape(queries.shape)
+        return self._merge(mixed), keys, values
+
+    def _project(self, x, rotation):
+        """Returns turned queries [B, R, T, G, Q, H], turned keys and values [B, R, T, G, H]."""
+        c = self.config
+
+        def project(name, *heads):
+            matrix, bias = (weight.astype(self.dtype) for weight in self.projections[name])
+            return (x @ matrix + bias).reshape(*x.shape[:3], *heads, c.d_kv)
+
+        queries = project('query', c.num_kv_heads, c.num_heads // c.num_kv_heads)
+        keys, values = (project(name, c.num_kv_heads) for name in ('key', 'value'))
+        return rotation.turn(queries), rotation.turn(keys), values
+
+    def _weights(self, queries, past, own, own_mask):
+        """Returns the weights of the past [B, G, R, Q, T, S] and of x itself, which add up to one.
+
+        The R rows attend to the one past of their question; it is not copied.
+        """
+        before = jnp.einsum(
+            'brtgqh,bgsh->bgrqts', queries, past.keys, preferred_element_type=jnp.float32
+        )
+        least = jnp.finfo(jnp.float32).min
+        scale = self.config.d_kv**-0.5
+        scores = [
+            jnp.where(past.mask[:, None, None, None, None, :], before * scale, least),
+            jnp.where(own_mask, own * scale, least),
+        ]
+        weights = jax.nn.softmax(jnp.concatenate(scores, axis=-1), axis=-1).astype(self.dtype)
+        return jnp.split(self.dropout(weights), [before.shape[-1]], axis=-1)
+
+    def _mix_past(self, weights, past):
+        return jnp.einsum('bgrqts,bgsh->brtgqh', weights, past.values)
+
+    def _merge(self, mixed):
+        return mixed.reshape(*mixed.shape[:3], -1) @ self.out.astype(self.dtype)
+
+
+class FeedForward(nn.Module):
+    """SwiGLU: a gate that goes through SiLU times a second projection, and the way back."""
+
+    config: Qwen2Config
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        c = self.config
+
+        def project(x, name, *shape):
+            return x @ self.param(name, _INITIAL, shape).astype(self.dtype)
+
+        gate = nn.silu(project(x, 'gate', c.d_model, c.d_ff))
+        return project(gate * project(x, 'up', c.d_model, c.d_ff), 'down', c.d_ff, c.d_model)
+
+
+class Layer(nn.Module):
+    """Attention and feed-forward, each normed before and added to the stream."""
+
+    config: Qwen2Config
+    dtype: Any
+
+    def setup(self):
+        c = self.config
+        self.attention_norm = RMSNorm(c.norm_epsilon, self.dtype)
+        self.attention = Attention(c, self.dtype)
+        self.feed_forward_norm = RMSNorm(c.norm_epsilon, self.dtype)
+        self.feed_forward = FeedForward(c, self.dtype)
+
+    def __call__(
+        self,
+        x: jax.Array,
+        rotation: Rotation,
+        mask: jax.Array,
+        past_mask: jax.Array,
+        past_keys: jax.Array,
+        past_values: jax.Array,
+    ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        """All tokens at once: x [B, R, T, D]; returns the output, and keys and values of x."""
+        past = Past(past_keys, past_values, past_mask)
+        mixed, own = self.attention(self.attention_norm(x), rotation, mask, past)
+        return self._rest(x + mixed), own
+
+    def step(self, x, rotation, keys, values, position, past):
+        """One token x [B, R, 1, D]; returns its output and the keys and values with its column."""
+        mixed, keys, values = self.attention.step(
+            self.attention_norm(x), rotation, keys, values, position, past
+        )
+        return self._rest(x + mixed), keys, values
+
+    def _rest(self, x):
+        return x + self.feed_forward(self.feed_forward_norm(x))
+
+
+class Body(nn.Module):
+    """All layers and the final norm."""
+
+    config: Qwen2Config
+    dtype: Any
+
+    @nn.compact
+    def __call__(
+        self, x: jax.Array, rotation: Rotation, mask: jax.Array, past: Past
+    ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        """Runs tokens x [B, R, T, D] that see each other where `mask` [B, T, T] is True.
+
+        Returns:
+          The states that the head reads out, and the keys and values [B, layers, R, T, G, H].
+        """
+        c = self.config
+        scanned = nn.scan(
+            Layer,
+            variable_axes={'params': 0},
+            split_rngs={'params': True, 'dropout': True},
+            in_axes=(nn.broadcast, nn.broadcast, nn.broadcast, 1, 1),
+            out_axes=1,
+            length=c.num_layers,
+            # Two layers compile and run faster in line; more of them would compile ever longer.
+            unroll=c.num_layers if c.num_layers <= 2 else 1,
+        )
+        x, own = scanned(c, self.dtype, name='layers')(
+            x, rotation, mask, past.mask, past.keys, past.values
+        )
+        return self.final(x), own
+
+    @nn.compact
+    def final(self, x: jax.Array) -> jax.Array:
+        """The final norm alone, after the layers were run one by one."""
+        return RMSNorm(self.config.norm_epsilon, self.dtype, name='final_norm')(x)

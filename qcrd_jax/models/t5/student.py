@@ -1,0 +1,292 @@
+"""T5 as a student: v1.0, v1.1 and Flan in one implementation (`T5Config` tells them apart)."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from qcrd_jax.models.layers import cast_matrices, check_compute_dtype, dropout_rngs, unstack
+from qcrd_jax.models.protocol import Params
+from qcrd_jax.models.t5 import layers as t5_layers
+from qcrd_jax.models.t5.config import T5Config
+
+
+class T5Context(NamedTuple):
+    """An encoded question, shared by all its rationales.
+
+    Attributes:
+      states: the encoder's output.
+      mask: True at real tokens; the decoder never sees the others.
+    """
+
+    states: Float[Array, 'B S D']
+    mask: Bool[Array, 'B S']
+
+
+class T5Cache(NamedTuple):
+    """Keys and values while decoding, a tuple entry per layer.
+
+    Attributes:
+      keys: of the targets so far; zeros from `position` on.
+      values: of the targets so far; zeros from `position` on.
+      context_keys: of the question, computed once and shared by its rationales.
+      context_values: of the question, computed once and shared by its rationales.
+      context_mask: True at the question's real tokens.
+      biases: relative position biases by distance, see `DecoderStack.step_biases`.
+      position: how many tokens have been fed.
+    """
+
+    keys: tuple[Float[Array, 'BRN T H'], ...]
+    values: tuple[Float[Array, 'BRN T H'], ...]
+    context_keys: tuple[Float[Array, 'B N S H'], ...]
+    context_values: tuple[Float[Array, 'B N S H'], ...]
+    context_mask: Bool[Array, 'B S']
+    biases: Float[Array, 'N W']
+    position: Int[Array, '']
+
+
+@dataclasses.dataclass(frozen=True)
+class T5Student:
+    """The functions of `protocol.Student` for one T5 architecture.
+
+    Parameters are `{'embedding', 'encoder', 'decoder'}` and, with an untied head, `'head'`; the
+    layers of a stack are stacked along the first axis of every leaf under its `'layers'`.
+
+    Attributes:
+      config: the architecture.
+      compute_dtype: of the matrix products, float32 or bfloat16. Parameters, softmax, the
+        statistics of the norms and the logits are float32 in either case.
+    """
+
+    config: T5Config
+    compute_dtype: Any = jnp.float32
+
+    def __post_init__(self):
+        object.__setattr__(self, 'compute_dtype', check_compute_dtype(self.compute_dtype))
+
+    @property
+    def vocab_size(self) -> int:
+        return self.config.vocab_size
+
+    @property
+    def pad_id(self) -> int:
+        return self.config.pad_id
+
+    @property
+    def eos_id(self) -> int:
+        return self.config.eos_id
+
+    @property
+    def start_id(self) -> int:
+        return self.config.start_id
+
+    @property
+    def encoder(self) -> 'T5Encoder':
+        return T5Encoder(self.config, self.compute_dtype)
+
+    @property
+    def cache_axes(self) -> T5Cache:
+        return T5Cache(*(0 for _ in T5Cache._fields))._replace(position=None)
+
+    def init(self, key: jax.Array) -> Params:
+        """Returns random float32 parameters, drawn as T5's own were."""
+        c = self.config
+        encoder_key, decoder_key, head_key = jax.random.split(key, 3)
+        params = self.encoder.init(encoder_key)
+        states, mask = jnp.zeros((1, 1, c.d_model)), jnp.ones((1, 1), bool)
+        decoder = t5_layers.DecoderStack(c, jnp.float32)
+        params['decoder'] = decoder.init(decoder_key, states[:, None], states, mask)['params']
+        if not c.tied_head:
+            # With no scaling of the decoder's output, this is what gives logits of variance one.
+            scale = 1.0 if c.scale_decoder_outputs else c.d_model**-0.5
+            params['head'] = scale * jax.random.normal(head_key, (c.vocab_size, c.d_model))
+        return params
+
+    def encode(
+        self,
+        params: Params,
+        tokens: Int[Array, 'B S'],
+        mask: Bool[Array, 'B S'],
+        dropout_key: jax.Array | None = None,
+    ) -> T5Context:
+        """Encodes each question once."""
+        return T5Context(self.encoder.states(params, tokens, mask, dropout_key), mask)
+
+    def decode(
+        self,
+        params: Params,
+        context: T5Context,
+        targets: Int[Array, 'B R T'],
+        dropout_key: jax.Array | None = None,
+    ) -> Float[Array, 'B R T V']:
+        """Returns float32 logits of every target token given those before it (teacher forcing).
+
+        Padding at the end of a target needs no mask, for no real token looks ahead.
+        """
+        shifted = jnp.pad(
+            targets[..., :-1], ((0, 0), (0, 0), (1, 0)), constant_values=self.start_id
+        )
+        x = params['embedding'][shifted].astype(self.compute_dtype)
+        states = t5_layers.DecoderStack(self.config, self.compute_dtype).apply(
+            {'params': params['decoder']},
+            x,
+            context.states,
+            context.mask,
+            rngs=dropout_rngs(dropout_key),
+        )
+        return self._logits(params, states)
+
+    def cast_for_decoding(self, params: Params) -> Params:
+        """Returns parameters of which `decode_step` reads every weight just once.
+
+        The decoder's matrices are cast to `compute_dtype` and its layers unstacked: a slice of a
+        stacked array would be copied for every token. The encoder stays as it is.
+        """
+        layers = params['decoder']['layers']
+        cast = {name: cast_matrices(params[name], self.compute_dtype) for name in _heads(params)}
+        unstacked = unstack(layers, self.config.decoder_layers)
+        layers = tuple(cast_matrices(layer, self.compute_dtype) for layer in unstacked)
+        return {**params, **cast, 'decoder': {**params['decoder'], 'layers': layers}}
+
+    def start_decoding(
+        self, params: Params, context: T5Context, num_rationales: int, max_length: int
+    ) -> T5Cache:
+        """Returns the cache before the first token, its buffers `max_length` long.
+
+        Args:
+          params: those of `init`, or better those of `cast_for_decoding`.
+          context: of `encode`.
+          num_rationales: R, the sequences decoded per question.
+          max_length: T, the largest number of `decode_step` calls.
+        """
+        c = self.config
+        decoder = t5_layers.DecoderStack(c, self.compute_dtype)
+        biases = decoder.apply({'params': params['decoder']}, max_length, method='step_biases')
+        shape = (context.mask.shape[0] * num_rationales * c.num_heads, max_length, c.d_kv)
+        layer = t5_layers.DecoderLayer(c, self.compute_dtype)
+        shared = [
+            layer.apply({'params': weights}, context.states, method='context_keys_values')
+            for weights in unstack(params['decoder']['layers'], c.decoder_layers)
+        ]
+        return T5Cache(
+            keys=tuple(jnp.zeros(shape, self.compute_dtype) for _ in shared),
+            values=tuple(jnp.zeros(shape, self.compute_dtype) for _ in shared),
+            context_keys=tuple(keys for keys, _ in shared),
+            context_values=tuple(values for _, values in shared),
+            context_mask=context.mask,
+            biases=biases,
+            position=jnp.zeros((), jnp.int32),
+        )
+
+    def decode_step(
+        self, params: Params, cache: T5Cache, token: Int[Array, 'B R']
+    ) -> tuple[Float[Array, 'B R V'], T5Cache]:
+        """Feeds one token per rationale (the first is `start_id`), returns the next one's logits.
+
+        Only the new column of the keys and values is written; in a loop that carries the cache
+        this happens in place.
+        """
+        c = self.config
+        length = cache.keys[0].shape[1]
+        start = length - 1 - cache.position
+        bias = jax.lax.dynamic_slice_in_dim(cache.biases, start, length, axis=1)
+        bias = jnp.tile(bias, (token.size, 1))[:, None, :]
+        mask = jnp.arange(length) <= cache.position
+        context_mask = cache.context_mask[:, None, None, :]
+        layer = t5_layers.DecoderLayer(c, self.compute_dtype)
+        x = params['embedding'][token[:, :, None]].astype(self.compute_dtype)
+        keys, values = list(cache.keys), list(cache.values)
+        for i, weights in enumerate(unstack(params['decoder']['layers'], c.decoder_layers)):
+            x, keys[i], values[i] = layer.apply(
+                {'params': weights},
+                x,
+                keys[i],
+                values[i],
+                cache.position,
+                mask,
+                bias,
+                cache.context_keys[i],
+                cache.context_values[i],
+                context_mask,
+                method='step',
+            )
+        decoder = t5_layers.DecoderStack(c, self.compute_dtype)
+        x = decoder.apply({'params': params['decoder']}, x, method='final')
+        cache = cache._replace(keys=tuple(keys), values=tuple(values), position=cache.position + 1)
+        return self._logits(params, x)[:, :, 0], cache
+
+    def _logits(self, params: Params, states: jax.Array) -> jax.Array:
+        if self.config.scale_decoder_outputs:
+            states = states * self.config.d_model**-0.5
+        head = params['embedding' if self.config.tied_head else 'head']
+        return jnp.einsum(
+            'brtd,vd->brtv',
+            states,
+            head.astype(self.compute_dtype),
+            preferred_element_type=jnp.float32,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class T5Encoder:
+    """The functions of `protocol.Encoder`: parameters are `{'embedding', 'encoder'}`.
+
+    Attributes:
+      config: the architecture; what it says of a decoder is not read.
+      compute_dtype: as `T5Student` has it.
+    """
+
+    config: T5Config
+    compute_dtype: Any = jnp.float32
+
+    def __post_init__(self):
+        object.__setattr__(self, 'compute_dtype', check_compute_dtype(self.compute_dtype))
+
+    @property
+    def vocab_size(self) -> int:
+        return self.config.vocab_size
+
+    @property
+    def pad_id(self) -> int:
+        return self.config.pad_id
+
+    @property
+    def eos_id(self) -> int:
+        return self.config.eos_id
+
+    @property
+    def width(self) -> int:
+        return self.config.d_model
+
+    def init(self, key: jax.Array) -> Params:
+        """Returns random float32 parameters, drawn as T5's own were."""
+        c = self.config
+        embedding_key, stack_key = jax.random.split(key)
+        stack = t5_layers.EncoderStack(c, jnp.float32)
+        states, mask = jnp.zeros((1, 1, c.d_model)), jnp.ones((1, 1), bool)
+        return {
+            'embedding': jax.random.normal(embedding_key, (c.vocab_size, c.d_model)),
+            'encoder': stack.init(stack_key, states, mask)['params'],
+        }
+
+    def take(self, params: Params) -> Params:
+        """Returns the encoder's entries of a student's parameters."""
+        return {name: params[name] for name in ('embedding', 'encoder')}
+
+    def states(
+        self,
+        params: Params,
+        tokens: Int[Array, 'B S'],
+        mask: Bool[Array, 'B S'],
+        dropout_key: jax.Array | None = None,
+    ) -> Float[Array, 'B S D']:
+        """Returns the encoder's output."""
+        x = params['embedding'][tokens].astype(self.compute_dtype)
+        stack = t5_layers.EncoderStack(self.config, self.compute_dtype)
+        return stack.apply({'params': params['encoder']}, x, mask, rngs=dropout_rngs(dropout_key))
+
+
+def _heads(params: Params) -> list[str]:
+    return [name for name in ('embedding', 'head') if name in params]

@@ -1,0 +1,180 @@
+"""Qwen2.5 in training: the steps of QCRD with a student and a judge of it, and a whole run."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from qcrd_jax import files
+from qcrd_jax.config import base_config, validate
+from qcrd_jax.errors import InputError
+from qcrd_jax.methods import steps
+from qcrd_jax.methods.discriminator import DiscriminatorState
+from qcrd_jax.models import Discriminator, Qwen2Config, Qwen2Student
+from tests.support import REPOSITORY, parity
+
+CONFIG = Qwen2Config(
+    vocab_size=23,
+    d_model=8,
+    d_kv=4,
+    d_ff=12,
+    num_heads=2,
+    num_kv_heads=1,
+    num_layers=1,
+    pad_id=0,
+    eos_id=1,
+    start_id=2,
+)
+B, J = 3, 2
+
+
+def random_batches():
+    """J batches, stacked; every sequence ends in EOS."""
+    rng = np.random.default_rng(0)
+
+    def sequences(*shape):
+        ids = rng.integers(3, CONFIG.vocab_size, (J, B, *shape))
+        ends = rng.integers(2, shape[-1] + 1, ids.shape[:-1])[..., None] - 1
+        places = np.arange(shape[-1])
+        ids = np.where(places == ends, CONFIG.eos_id, ids)
+        return jnp.asarray(np.where(places <= ends, ids, CONFIG.pad_id), jnp.int32)
+
+    return {
+        'predict_ids': sequences(6),
+        'explain_ids': sequences(6),
+        'question_ids': sequences(6),
+        'label_ids': sequences(3),
+        'positive_ids': sequences(1, 5),
+        'positive_mask': jnp.ones((J, B, 1), bool),
+        'negative_ids': sequences(1, 5),
+        'negative_mask': jnp.ones((J, B, 1), bool),
+        'example_mask': jnp.ones((J, B), bool),
+    }
+
+
+def test_a_chunk_is_its_steps():
+    student = Qwen2Student(CONFIG)
+    judge = Discriminator(student.encoder)
+    optimizer, judge_optimizer = optax.sgd(0.5), optax.sgd(0.5)
+    contrast = steps.Contrast(update_every=2)
+    sampling = steps.NegativeSampling(count=1, max_length=5, temperature=1.5)
+    arguments = (student, optimizer, judge, judge_optimizer, contrast, sampling)
+    key = jax.random.key(3)
+    theta = parity.random_params(student)
+    past = tuple(jax.tree.map(lambda leaf, f=f: leaf * f, theta) for f in (0.5, 0.8))
+    judge_params = parity.random_params(judge, 1)
+    judge_state = DiscriminatorState(judge_params, judge_optimizer.init(judge_params), jnp.int32(0))
+    state = dataclasses.replace(
+        steps.TrainState.create(theta, optimizer), discriminator=judge_state
+    )
+    batches = random_batches()
+
+    chunked, new_past, metrics = jax.jit(steps.make_qcrd_chunk(*arguments))(
+        state, past, batches, key
+    )
+    step, one = jax.jit(steps.make_qcrd_step(*arguments)), state
+    students = []
+    for j in range(J):
+        students.append(one.params)
+        one, single = step(one, past[j], jax.tree.map(lambda leaf, j=j: leaf[j], batches), key)
+        for name, (total, count) in single.items():
+            np.testing.assert_allclose(metrics[name][0][j], total, rtol=2e-4, err_msg=name)
+            np.testing.assert_allclose(metrics[name][1][j], count, err_msg=name)
+    close = lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5)  # noqa: E731
+    jax.tree.map(close, chunked.params, one.params)
+    jax.tree.map(close, chunked.discriminator.params, one.discriminator.params)
+    jax.tree.map(close, new_past, tuple(students))
+    # Everything learns: the student in both steps, its judge in the second.
+    for before, after in ((theta, one.params), (judge_params, one.discriminator.params)):
+        moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), before, after)
+        still = [path for path, size in jax.tree.leaves_with_path(moved) if not size]
+        assert not still, still
+
+
+RUN = """
+from qcrd_jax.config import base_config
+
+
+def get_config():
+    config = base_config()
+    config.data.update(name='mwp', samples=1)
+    config.data.mwp.update(train=24, validation=4, test=5, two_step=0.0, distractors=0.0)
+    config.data.mwp.update(max_number=20, stories=1)
+    config.student.update(size='tiny', version='qwen2.5', pretrained='', dropout=0.1)
+    config.discriminator.update(pretrain_steps=0, update_every=0)
+    config.negatives.update(lag=1, max_length=8)
+    config.optimizer.learning_rate = 1e-3
+    config.train.update(steps=2, batch_size=4, log_every=2, evaluate_every=2, checkpoint_every=2)
+    config.evaluation.update(batch_size=8, max_length=8, examples=1, temperatures=())
+    config.evaluation.rationales = ()
+    return config
+"""
+
+
+def test_a_run_from_words_to_a_student_that_transformers_loads(tmp_path):
+    config, workdir = tmp_path / 'small.py', tmp_path / 'run'
+    config.write_text(RUN)
+    environment = os.environ | {
+        'JAX_PLATFORMS': 'cpu',
+        'XLA_FLAGS': '--xla_backend_optimization_level=0',
+    }
+    done = subprocess.run(
+        [sys.executable, 'run.py', f'--config={config}', f'--workdir={workdir}'],
+        cwd=REPOSITORY,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=1200,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    summary = json.loads((workdir / 'summary.json').read_text())
+    assert summary['student'] == 'qwen2.5-tiny (random)'
+    assert summary['steps'] == 2
+    metrics = [record for _, record in files.read_jsonl(workdir / 'metrics.jsonl')]
+    assert all(np.isfinite(r['loss']) for r in metrics if r['phase'] == 'train')
+    scores = json.loads((workdir / 'scores.json').read_text())['teacher_positive']
+    assert len(scores) == 5 and all(0 < score < 1 for score in scores)
+
+    torch = pytest.importorskip('torch')
+    import transformers
+
+    # The tokenizer ends a prompt in EOS, after which this student starts its answers.
+    tokenizer = transformers.AutoTokenizer.from_pretrained(workdir / 'hf')
+    student = transformers.AutoModelForCausalLM.from_pretrained(workdir / 'hf').eval()
+    for _, record in files.read_jsonl(workdir / 'predictions.jsonl'):
+        prompt = tokenizer(base_config().data.prefixes[0] + record['input'], return_tensors='pt')[
+            'input_ids'
+        ]
+        with torch.no_grad():
+            ids = student.generate(
+                prompt,
+                attention_mask=torch.ones_like(prompt),
+                max_new_tokens=8,
+                do_sample=False,
+            )[0, prompt.shape[1] :]
+        assert tokenizer.decode(ids, skip_special_tokens=True) == record['prediction']
+
+
+def test_sizes_that_a_version_does_not_have_are_refused():
+    config = base_config()
+    config.student.update(pretrained='', version='qwen2.5', size='0.5b')
+    validate(config)
+    config.student.size = 'base'
+    with pytest.raises(
+        InputError, match=r'--config\.student\.size: .*0\.5b.*--config\.student\.version=qwen2\.5'
+    ):
+        validate(config)
+    config.student.update(version='v1.1')
+    validate(config)
+    config.discriminator.update(pretrained='', size='0.5b')
+    with pytest.raises(InputError, match=r'--config\.discriminator\.size: .*version=v1\.1'):
+        validate(config)
+    config.discriminator.pretrained = 'student'  # then its size is not read
+    validate(config)

@@ -1,0 +1,405 @@
+"""`python run.py` end to end, with everything small: runs, kills, resumes, and what they leave."""
+
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from tests.support import REPOSITORY
+from qcrd_jax import (files, modes)
+from qcrd_jax.runs.checkpoint import Checkpointer
+from qcrd_jax.config import base_config
+
+PATIENCE = 1200  # seconds for a run, on a machine that is busy with others
+TIMINGS = {
+    'seconds_per_step',
+    'negative_sampling_share',
+    'training_hours',
+    'pretraining_seconds',
+}
+WRITTEN = (
+    'predictions.jsonl',
+    'scores.json',
+    'examples.jsonl',
+    'case_study.jsonl',
+    'prepare.json',
+    'votes.jsonl',
+)
+CONFIG = """
+from qcrd_jax.config import base_config
+
+
+def get_config():
+    config = base_config()
+    config.data.update(name='mwp', samples=3)
+    config.data.mwp.update(train=48, validation=8, test=10, two_step=0.0, distractors=0.0)
+    config.data.mwp.update(max_number=20, stories=1)
+    config.student.update(size='tiny', pretrained='', dropout=0.1)
+    config.discriminator.update(pretrain_steps=4, batch_size=4, learning_rate=1e-3, update_every=3)
+    config.negatives.update(lag=1, interval=2, max_length=8)
+    config.optimizer.learning_rate = 1e-3
+    # Windows of one and of two steps: single steps and chunks of the ring's length both occur.
+    config.train.update(steps=8, batch_size=4, log_every=3, evaluate_every=6, checkpoint_every=2)
+    config.train.checkpoint_minutes = 0.0
+    config.evaluation.update(batch_size=8, max_length=8, examples=2, temperatures=(1.5,))
+    config.evaluation.case_temperatures = (0.0, 0.7, 1.5)
+    return config
+"""
+
+
+class Workbench:
+    """Starts `run.py` with the small configuration; its processes share a compilation cache."""
+
+    def __init__(self, folder: pathlib.Path):
+        self.folder = folder
+        self.config = folder / 'small.py'
+        self.config.write_text(CONFIG)
+        self._environment = os.environ | {
+            'JAX_PLATFORMS': 'cpu',
+            'XLA_FLAGS': '--xla_backend_optimization_level=0',
+            'JAX_COMPILATION_CACHE_DIR': str(folder / 'compiled'),
+            'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0.1',
+        }
+
+    def start(self, workdir: pathlib.Path, *flags: str) -> subprocess.Popen:
+        workdir.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, 'run.py', f'--config={self.config}', f'--workdir={workdir}']
+        with open(workdir / 'stdout', 'w') as out, open(workdir / 'stderr', 'w') as err:
+            return subprocess.Popen(
+                [*command, *flags], cwd=REPOSITORY, stdout=out, stderr=err, env=self._environment
+            )
+
+    def run(self, workdir: pathlib.Path, *flags: str) -> str:
+        """Runs to the end; returns what was printed."""
+        code = self.start(workdir, *flags).wait(timeout=PATIENCE)
+        assert code == 0, (workdir / 'stderr').read_text()[-3000:]
+        return (workdir / 'stdout').read_text()
+
+    def kill_when(self, condition, workdir: pathlib.Path, *flags: str) -> None:
+        """Starts, waits for the condition, and kills as a power cut would."""
+        process = self.start(workdir, *flags)
+        deadline = time.monotonic() + PATIENCE
+        try:
+            while not condition(workdir):
+                assert process.poll() is None, (workdir / 'stderr').read_text()[-3000:]
+                assert time.monotonic() < deadline
+                time.sleep(0.001)
+        finally:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+
+
+@pytest.fixture(scope='module')
+def bench(tmp_path_factory) -> Workbench:
+    return Workbench(tmp_path_factory.mktemp('run'))
+
+
+@pytest.fixture(scope='module')
+def unbroken(bench) -> pathlib.Path:
+    """The workdir of a QCRD run that nothing disturbed."""
+    workdir = bench.folder / 'unbroken'
+    bench.run(workdir)
+    return workdir
+
+
+def read_metrics(workdir, phase=None):
+    records = [record for _, record in files.read_jsonl(workdir / 'metrics.jsonl')]
+    return [
+        {name: value for name, value in record.items() if name not in TIMINGS}
+        for record in records
+        if phase in (None, record['phase'])
+    ]
+
+
+def last_checkpoint(workdir):
+    """Everything in the last checkpoint, by leaf name, and its record."""
+    with Checkpointer(workdir / 'checkpoints') as checkpointer:
+        step = checkpointer.steps()[-1]
+        record = checkpointer._read_record(step)
+        like = {
+            name: jax.ShapeDtypeStruct(entry['shape'], entry['dtype'])
+            for name, entry in record['arrays'].items()
+        }
+        return step, checkpointer._read_arrays(step, record['arrays'], like), record
+
+
+def reached(phase, step):
+    """Whether metrics.jsonl has come to a step of a phase."""
+
+    def condition(workdir):
+        path = workdir / 'metrics.jsonl'
+        lines = path.read_text().splitlines() if path.exists() else []
+        records = [json.loads(line) for line in lines if line.endswith('}')]
+        return any(record['phase'] == phase and record['step'] >= step for record in records)
+
+    return condition
+
+
+def pretraining(workdir):
+    return 'discriminator:' in (workdir / 'stderr').read_text()
+
+
+def saving(step):
+    """Whether the checkpoint of a step is just being written."""
+
+    def condition(workdir):
+        folder = workdir / 'checkpoints'
+        names = os.listdir(folder) if folder.exists() else []
+        return any(name.startswith(f'{step}.') for name in names)
+
+    return condition
+
+
+def test_a_run_leaves_what_it_promises(unbroken):
+    summary = json.loads((unbroken / 'summary.json').read_text())
+    assert summary['method'] == 'qcrd'
+    assert summary['dataset'] == 'mwp'
+    assert summary['steps'] == 8
+    assert summary['best_step'] in (6, 8)
+    assert 0 < summary['negative_sampling_share'] < 1
+    assert 0 <= summary['discriminator_auc'] <= 1
+    predictions = [record for _, record in files.read_jsonl(unbroken / 'predictions.jsonl')]
+    assert len({record['id'] for record in predictions}) == summary['test_questions'] == 10
+    right = sum(record['correct'] for record in predictions)
+    assert summary['test_accuracy'] == right / 10
+    scores = json.loads((unbroken / 'scores.json').read_text())
+    assert len(scores['student_t1.5']) == 10
+    assert [record['step'] for record in read_metrics(unbroken, 'train')] == [2, 3, 4, 6, 8]
+    assert [record['step'] for record in read_metrics(unbroken, 'validation')] == [6, 8]
+    assert read_metrics(unbroken)[0]['phase'] == 'discriminator'
+    assert read_metrics(unbroken)[-1]['phase'] == 'test'
+    assert list((unbroken / 'tensorboard' / 'train').glob('events*'))
+    study = [record for _, record in files.read_jsonl(unbroken / 'case_study.jsonl')]
+    by_id = {record['id']: record for record in predictions}
+    for record in study:
+        rationales = {each['temperature']: each for each in record['rationales']}
+        assert list(rationales) == [0.0, 0.7, 1.5]
+        assert all(0 < each['score'] < 1 for each in rationales.values())
+        # The same draws as of all test questions.
+        assert rationales[0.0]['text'] == by_id[record['id']]['rationale']
+        assert rationales[0.7]['text'] == by_id[record['id']]['rationale_t0.7']
+        assert record['answer_type'] == 'equation'
+        assert ' = ' in record['teacher']
+    assert len(study) == 2
+    counts = json.loads((unbroken / 'prepare.json').read_text())
+    assert counts['train']['questions'] == 48
+    assert 1 < counts['train']['right_per_question'] <= 3
+    assert len((unbroken / 'votes.jsonl').read_text().splitlines()) == 48 + 8 + 10
+    lines = [record for _, record in files.read_jsonl(unbroken / 'metrics.jsonl')]
+    times = {r['step']: r['seconds_per_step'] for r in lines if r['phase'] == 'train'}
+    steps = {2: 2, 3: 1, 4: 1, 6: 2, 8: 2}  # of the window that ends there
+    expected = sum(times[step] * number for step, number in steps.items()) / 3600
+    assert summary['training_hours'] == pytest.approx(expected)
+    assert 0 < summary['pretraining_seconds'] < 300
+    page = (unbroken / 'report' / 'index.html').read_text()
+    assert '<svg' in page or 'data:image' in page
+    out = (unbroken / 'stdout').read_text()
+    assert 'ROC-AUC' in out
+    assert out.splitlines()[-2].startswith('test accuracy: ')
+    assert out.splitlines()[-1] == f'report: {unbroken / "report" / "index.html"}'
+
+
+def test_the_ring_in_the_checkpoint_holds_the_last_students(unbroken):
+    # Validation chose theta_6 unless theta_8 was better, and lag 2 keeps theta_6 and theta_7.
+    step, arrays, record = last_checkpoint(unbroken)
+    assert step == 8
+    chosen = 'progress.ring.slots.0' if record['metadata']['best_step'] == 6 else (
+        'progress.state.params'
+    )  # fmt: skip
+    compared = 0
+    for name, array in arrays.items():
+        if name.startswith('best.'):
+            twin = arrays[name.replace('best', chosen, 1)]
+            np.testing.assert_array_equal(array, twin, err_msg=name)
+            compared += 1
+    assert compared > 10
+    first = np.asarray(arrays['progress.ring.slots.0.embedding'])
+    second = np.asarray(arrays['progress.ring.slots.1.embedding'])
+    latest = np.asarray(arrays['progress.state.params.embedding'])
+    assert np.any(first != second)
+    assert np.any(second != latest)
+
+
+def test_killed_and_rerun_ends_with_the_numbers_of_an_unbroken_run(bench, unbroken):
+    workdir = bench.folder / 'killed'
+    moments = [pretraining, reached('train', 3), saving(4), saving(8), reached('test', 0)]
+    for moment in moments:
+        bench.kill_when(moment, workdir)
+    out = bench.run(workdir)
+    assert 'going on from step 8' in out
+
+    expected_step, expected, expected_record = last_checkpoint(unbroken)
+    step, arrays, record = last_checkpoint(workdir)
+    assert step == expected_step
+    assert record['metadata'] == expected_record['metadata']
+    assert record['arrays'] == expected_record['arrays']  # SHA-256 of every leaf
+    assert {name.split('.')[0] for name in arrays} == {'progress', 'best'}
+    parts = {'.'.join(name.split('.')[:3]) for name in arrays}
+    assert {
+        'progress.state.params',
+        'progress.state.opt_state',
+        'progress.state.discriminator',
+        'progress.ring.slots',
+    } <= parts
+    assert arrays.keys() == expected.keys()
+
+    assert read_metrics(workdir) == read_metrics(unbroken)
+    for name in (*WRITTEN, 'config.json'):
+        assert (workdir / name).read_bytes() == (unbroken / name).read_bytes(), name
+    weights = 'hf/model.safetensors'
+    assert (workdir / weights).read_bytes() == (unbroken / weights).read_bytes()
+    summary, wanted = (
+        json.loads((folder / 'summary.json').read_text()) for folder in (workdir, unbroken)
+    )
+    assert {k: v for k, v in summary.items() if k not in TIMINGS} == {
+        k: v for k, v in wanted.items() if k not in TIMINGS
+    }
+    leftovers = [path for path in workdir.rglob('*') if 'tmp' in path.name]
+    assert leftovers == []
+
+
+OTHERS = {  # flags; whether it writes scores, whether it samples negatives
+    'finetune': (['--config.method=finetune'], False, False),
+    'mi': (['--config.method=mi'], False, False),
+    'none': (
+        [
+            '--config.method=mi_qcrd',
+            '--config.negatives.source=none',
+            '--config.discriminator.weigh=False',
+        ],
+        False,
+        False,
+    ),
+    'self_consistency': (
+        [
+            '--config.negatives.source=self_consistency',
+            '--config.loss.scheme=sampling',
+            '--config.discriminator.pretrain_steps=0',
+        ],
+        True,
+        False,
+    ),
+    'fixed': (
+        [
+            '--config.negatives.source=fixed',
+            '--config.discriminator.pretrained=',
+            '--config.discriminator.size=tiny',
+            '--config.discriminator.holdout=0',
+        ],
+        True,
+        True,
+    ),
+}
+
+
+@pytest.mark.parametrize('name', OTHERS)
+def test_the_other_methods_and_sources_run(bench, name):
+    flags, scores, samples = OTHERS[name]
+    workdir = bench.folder / name
+    bench.run(workdir, *flags, '--config.train.steps=4')
+    summary = json.loads((workdir / 'summary.json').read_text())
+    losses = [record['loss'] for record in read_metrics(workdir, 'train')]
+    assert len(losses) == 3  # of the windows that end at steps 2, 3 and 4
+    assert np.isfinite(losses).all()
+    assert losses[-1] < losses[0]
+    assert (workdir / 'hf' / 'model.safetensors').is_file()
+    assert (workdir / 'scores.json').is_file() == scores
+    study = [record for _, record in files.read_jsonl(workdir / 'case_study.jsonl')]
+    assert [each['score'] is not None for each in study[0]['rationales']] == [scores] * 3
+    assert (summary['pretraining_seconds'] is not None) == (scores and name != 'self_consistency')
+    assert (summary['negative_sampling_share'] is not None) == samples
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run_and_keeps_what_was_before(bench):
+    workdir = bench.folder / 'nonfinite'
+    flags = ['--config.method=finetune', '--config.optimizer.learning_rate=1e30']
+    assert bench.start(workdir, *flags).wait(timeout=PATIENCE) == 1
+    last = (workdir / 'stderr').read_text().splitlines()[-1]
+    assert re.match(r'error: step [1-7]: the gradient is not finite', last), last
+    step, arrays, _ = last_checkpoint(workdir)
+    assert step < int(last.split()[2].rstrip(':'))
+    assert read_metrics(workdir, 'train')[-1]['nonfinite'] > 0
+    assert np.isfinite(np.asarray(arrays['best.embedding'])).all()
+
+
+def test_evaluate_repeats_the_predictions_of_the_run(bench, unbroken):
+    path = unbroken / 'predictions.jsonl'
+    before = path.read_bytes()
+    path.unlink()
+    out = bench.run(unbroken, '--mode=evaluate')
+    assert path.read_bytes() == before
+    right = sum(json.loads(line)['correct'] for line in before.splitlines())
+    assert f'test accuracy: {right / 10:.4f} ({right} of 10)' in out
+
+
+def test_predict_answers_a_file_of_questions(bench, unbroken):
+    tested = [record for _, record in files.read_jsonl(unbroken / 'predictions.jsonl')]
+    questions = bench.folder / 'questions.jsonl'
+    files.write_jsonl(questions, ({'id': r['id'], 'input': r['input']} for r in tested[:3]))
+    out = bench.run(unbroken, '--mode=predict', f'--input={questions}')
+    records = [json.loads(line) for line in out.splitlines()]
+    names = ('id', 'input', 'prediction', 'rationale')
+    assert records == [{name: record[name] for name in names} for record in tested[:3]]
+
+
+def test_export_writes_the_selected_student_again(bench, unbroken):
+    path = unbroken / 'hf' / 'model.safetensors'
+    before = path.read_bytes()
+    path.unlink()
+    assert bench.run(unbroken, '--mode=export') == f'student: {unbroken / "hf"}\n'
+    assert path.read_bytes() == before
+
+
+def small_config():
+    scope = {}
+    exec(compile(CONFIG, 'small.py', 'exec'), scope)
+    return scope['get_config']()
+
+
+def test_prepare_prints_what_was_read(tmp_path, capsys):
+    modes.run('prepare', small_config(), tmp_path)
+    out = capsys.readouterr().out
+    assert 'train: 48 examples' in out
+    assert 'validation: 8 examples' in out
+    assert 'test: 10 examples' in out
+    assert not (tmp_path / 'checkpoints').exists()
+
+
+def test_the_export_answers_in_transformers_as_it_did_here(unbroken):
+    torch = pytest.importorskip('torch')
+    import transformers
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(unbroken / 'hf')
+    student = transformers.T5ForConditionalGeneration.from_pretrained(unbroken / 'hf').eval()
+    records = [record for _, record in files.read_jsonl(unbroken / 'predictions.jsonl')]
+    prompts = [base_config().data.prefixes[0] + record['input'] for record in records]
+    with torch.no_grad():
+        ids = student.generate(
+            **tokenizer(prompts, padding=True, return_tensors='pt'),
+            max_new_tokens=small_config().evaluation.max_length,
+            do_sample=False,
+            num_beams=1,
+        )
+    texts = tokenizer.batch_decode(ids, skip_special_tokens=True)
+    assert texts == [record['prediction'] for record in records]
+
+
+def test_real_questions_with_several_teachers(shared_data, tmp_path, capsys):
+    config = base_config()
+    config.student.pretrained = ''
+    config.data.source = str(shared_data / 'dss')
+    config.data.teacher_samples = str(shared_data / 'teacher' / 'svamp_samples.jsonl')
+    modes.run('prepare', config, tmp_path)
+    out = capsys.readouterr().out
+    assert 'validation: 80 examples' in out
+    assert 'test: 200 examples' in out
+    positives = int(re.search(r'train: 720 examples, (\d+) positives', out)[1])
+    assert positives > 2 * 720  # several rationales per question
