@@ -4,7 +4,7 @@
 
 Both ways are measured in one process: a step of one seed, and a step of all of them, with the
 programs, weights and batches of `benchmarks.step`. The gain is the time that P single steps take
-over that of one step of P seeds; compilation, which one program saves P - 1 times, is apart.
+over that of one step of P seeds; compilation, which one program saves P - 1 times, is not in it.
 """
 
 import argparse
@@ -19,9 +19,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.machine import describe_machine, peak_memory
-from benchmarks.step import METHODS, SIZES, Measurement, Setting
+from benchmarks.step import SIZES, Measurement, Setting
 from qcrd_jax import files
-from qcrd_jax.methods import seeds, stepping, steps
+from qcrd_jax.methods import METHODS, Method, programs
+from qcrd_jax.methods.programs import BatchStream, Progress
 
 _WARM_UP = 2  # calls; the first one compiles
 
@@ -29,9 +30,17 @@ _WARM_UP = 2  # calls; the first one compiles
 def measure(setting: Setting, count: int) -> dict[str, Any]:
     """Seconds per step of one seed and of `count` seeds together, and what each took to compile."""
     single = Measurement(setting)
-    one, one_compile = _seconds(single.stepper(), single.initial(), setting)
-    stacked = seeds.stack([single.initial() for _ in range(count)])
-    together, together_compile = _seconds(_together(single, count), stacked, setting)
+    one, one_compile = _seconds(
+        single.method, single.initial(), single.batches, single.key, setting
+    )
+    stacked = programs.stack([single.initial() for _ in range(count)])
+    together, together_compile = _seconds(
+        programs.over_seeds(single.method),
+        stacked,
+        programs.StackedBatches([single.batches] * count),
+        jnp.stack([jax.random.key(seed) for seed in range(count)]),
+        setting,
+    )
     memory, memory_of = peak_memory()
     return {
         'setting': dataclasses.asdict(setting),
@@ -47,31 +56,16 @@ def measure(setting: Setting, count: int) -> dict[str, Any]:
     }
 
 
-def _together(single: Measurement, count: int) -> stepping.Stepper:
-    setting, chunk = single.setting, None
-    if setting.method == 'qcrd':
-        step = seeds.make_qcrd_step(*single.parts(), single.sampling)
-        if setting.sampled_together > 1:
-            chunk = seeds.make_qcrd_chunk(*single.parts(), single.sampling)
-    elif setting.method == 'dss':
-        step = seeds.over_seeds(steps.make_dss_step(single.student, single.optimizer))
-    else:
-        step = seeds.over_seeds(steps.make_finetune_step(single.student, single.optimizer))
-    keys = jnp.stack([jax.random.key(seed) for seed in range(count)])
-    lag = setting.lag if setting.samples else 0
-    return stepping.Stepper(
-        step, chunk, seeds.StackedBatches([single.batches] * count), keys, lag=lag
-    )
-
-
 def _seconds(
-    stepper: stepping.Stepper, progress: stepping.Progress, setting: Setting
+    method: Method, progress: Progress, batches: BatchStream, key: jax.Array, setting: Setting
 ) -> tuple[float, float]:
     """Median seconds per step, and those of compilation."""
-    step, calls, first = 0, [], 0.0
+    step, calls, first, compiled = 0, [], 0.0, programs.compiled(method)
     while len(calls) < _WARM_UP or step < setting.steps + _WARM_UP * setting.lag:
         start = time.perf_counter()
-        progress, after, metrics = stepper.advance(progress, step, step + setting.lag)
+        progress, after, metrics = compiled.advance(
+            progress, batches, key, step, step + setting.lag
+        )
         jax.block_until_ready((progress, metrics))
         seconds = time.perf_counter() - start
         first = first or seconds
@@ -89,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         prog='python -m benchmarks.seeds', description=__doc__.splitlines()[0]
     )
     parser.add_argument('--size', choices=SIZES, default=default.size)
-    parser.add_argument('--method', choices=METHODS, default=default.method)
+    parser.add_argument('--method', choices=tuple(METHODS), default=default.method)
     parser.add_argument('--batch', type=int, default=default.batch)
     parser.add_argument('--steps', type=int, default=default.steps)
     parser.add_argument('--dtype', choices=('float32', 'bfloat16'), default=default.dtype)

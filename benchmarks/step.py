@@ -3,8 +3,8 @@
     python -m benchmarks.step --size small --method qcrd --steps 20 --json step.json
 
 Weights and tokens are random, no position is padding, and sampling decodes its full length, so the
-numbers depend on the shapes alone. Batches are made beforehand; the steps, their buffers and the
-chunks of `--lag` steps are those of `qcrd_jax.train`.
+numbers only depend on the shapes. Batches are made beforehand; the steps, their buffers and the
+chunks of `--lag` steps are those of training.
 
 What is measured, each after it was compiled and until its result is ready:
 
@@ -15,8 +15,8 @@ What is measured, each after it was compiled and until its result is ready:
   on all of them, as programs of their own; the update counts one `--update-every`-th;
 * shares: of the median step. Inside of a step the programs overlap, so they are estimates;
 * tokens: of the prompts that are encoded and of the targets that are decoded by the student in
-  training: per question S + L (finetune), 2 S + L + T (dss) or 2 S + L + (m + k) T (qcrd).
-  Sampled tokens are counted apart, against the seconds of sampling;
+  training: per question S + L (fine-tuning), 2 S + L + T (DSS, MI) or 2 S + L + (m + k) T (QCRD).
+  Sampled tokens are counted by themselves, against the seconds of sampling;
 * peak memory: of the device where it keeps count (GPU), else of the whole process (CPU), at the
   end of the steps and before the single programs.
 """
@@ -33,25 +33,23 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.machine import describe_machine, peak_memory
+from qcrd_jax import config as configuration
 from qcrd_jax import files
-from qcrd_jax.methods import optimizers, stepping, steps
-from qcrd_jax.methods.discriminator import (
-    DiscriminatorState,
-    score_rationales,
-    update_discriminator,
-)
+from qcrd_jax.methods import METHODS, Method, Parts, optimizers, programs
+from qcrd_jax.methods.discriminator import score_rationales, update_discriminator
+from qcrd_jax.methods.dss import Dss, Finetune
+from qcrd_jax.methods.programs import Progress
 from qcrd_jax.methods.rationales import (
-    NegativeSampling,
     Rationales,
     concatenate,
     teacher_negatives,
     teacher_positives,
 )
+from qcrd_jax.methods.state import DiscriminatorState, TrainState
 from qcrd_jax.models import Discriminator, architectures, parameter_count
 from qcrd_jax.ring import Ring
 
 SIZES = ('tiny', 'small', 'base', '0.5b')
-METHODS = ('finetune', 'dss', 'qcrd')
 LEARNING_RATE = 5e-5
 TEMPERATURE = 1.5
 _WARM_UP = 2  # calls; the first one compiles
@@ -78,29 +76,6 @@ class Setting:
     discriminator: bool = True
     update_every: int = 100
 
-    @property
-    def samples(self) -> bool:
-        """Whether a step samples negatives from a ring of past parameters."""
-        return self.method == 'qcrd' and self.negatives > 0
-
-    @property
-    def judges(self) -> bool:
-        """Whether a step has a discriminator."""
-        return self.method == 'qcrd' and self.discriminator
-
-    @property
-    def sampled_together(self) -> int:
-        """Steps that one decoding loop samples for."""
-        return self.lag if self.samples and self.together else 1
-
-    @property
-    def trained_tokens(self) -> int:
-        """Tokens per step: see the module's docstring."""
-        rationales = {'finetune': 0, 'dss': 1, 'qcrd': self.positives + self.negatives}[self.method]
-        prompts = 1 if self.method == 'finetune' else 2
-        targets = self.label_length + rationales * self.rationale_length
-        return self.batch * (prompts * self.source_length + targets)
-
 
 class RandomBatches:
     """A few batches of random tokens, over and over."""
@@ -118,19 +93,38 @@ class Measurement:
 
     def __init__(self, setting: Setting):
         self.setting = setting
-        dtype = jnp.dtype(setting.dtype)
         self.config = architectures.named(setting.size, setting.version)
-        self.student = architectures.student_of(self.config, dtype)
-        self.judge = Discriminator(self.student.encoder) if setting.judges else None
+        self.student = architectures.student_of(self.config, jnp.dtype(setting.dtype))
         self.optimizer = optimizers.adamw(LEARNING_RATE)
-        self.sampling = None
-        if setting.samples:
-            self.sampling = NegativeSampling(
-                setting.negatives, TEMPERATURE, setting.rationale_length, stop_at_eos=False
-            )
-        self.contrast = steps.Contrast(update_every=setting.update_every)
+        config, entry = _configuration(setting), METHODS[setting.method]
+        self.discriminator = Discriminator(self.student.encoder) if entry.weighs(config) else None
+        length = setting.rationale_length
+        parts = Parts(self.student, self.optimizer, self.discriminator, self.optimizer, length)
+        self.method = _without_eos(entry.build(config, parts))
         self.batches = RandomBatches(setting, self.config, setting.lag)
         self.key = jax.random.key(0)
+
+    @property
+    def trained_tokens(self) -> int:
+        """Tokens per step: see the module's docstring."""
+        setting, prompts = self.setting, 2
+        match self.method:
+            case Finetune():
+                prompts, rationales = 1, 0
+            case Dss():
+                rationales = 1
+            case _:
+                rationales = setting.positives + setting.negatives
+        targets = setting.label_length + rationales * setting.rationale_length
+        return setting.batch * (prompts * setting.source_length + targets)
+
+    @property
+    def sampled_together(self) -> int:
+        """Steps that one decoding loop samples for; 0 where nothing is sampled."""
+        negatives = self.method.negatives
+        if negatives is None:
+            return 0
+        return negatives.lag if negatives.together else 1
 
     def run(self) -> dict[str, Any]:
         """Takes the steps, then measures their parts."""
@@ -141,10 +135,12 @@ class Measurement:
         memory, memory_of = peak_memory()
         seconds = np.repeat([seconds for seconds, _ in calls], [count for _, count in calls])
         median = float(np.median(seconds))
-        sampling = self._sampling_seconds(progress) if setting.samples else 0.0
-        scoring, updating = self._judging_seconds(progress) if setting.judges else (0.0, 0.0)
+        sampling = self._sampling_seconds(progress) if self.sampled_together else 0.0
+        scoring, updating = 0.0, 0.0
+        if self.discriminator is not None:
+            scoring, updating = self._discriminator_seconds(progress)
         every = setting.update_every
-        judging = scoring + (updating / every if every else 0.0)
+        scores = scoring + (updating / every if every else 0.0)
         sampled = setting.batch * setting.negatives * setting.rationale_length
         return {
             'setting': dataclasses.asdict(setting),
@@ -160,53 +156,35 @@ class Measurement:
             'sampling_share': sampling / median,
             'discriminator_score_seconds': scoring,
             'discriminator_update_seconds': updating,
-            'discriminator_share': judging / median,
-            'tokens_per_step': setting.trained_tokens,
-            'tokens_per_second': setting.trained_tokens / median,
+            'discriminator_share': scores / median,
+            'tokens_per_step': self.trained_tokens,
+            'tokens_per_second': self.trained_tokens / median,
             'sampled_tokens_per_second': sampled / sampling if sampling else None,
             'peak_memory_bytes': memory,
             'peak_memory_of': memory_of,
         }
 
-    def initial(self) -> stepping.Progress:
+    def initial(self) -> Progress:
         """Random weights before step 0, in buffers of their own."""
         params = jax.jit(self.student.init)(jax.random.key(1))
-        judge = None
-        if self.judge is not None:
-            weights = jax.jit(self.judge.init)(jax.random.key(2))
-            judge = DiscriminatorState(weights, self.optimizer.init(weights), jnp.int32(0))
-        state = steps.TrainState.create(params, self.optimizer, judge)
-        ring = Ring.create(params, self.setting.lag) if self.setting.samples else None
-        return stepping.Progress(state, ring)
+        discriminator = None
+        if self.discriminator is not None:
+            weights = jax.jit(self.discriminator.init)(jax.random.key(2))
+            discriminator = DiscriminatorState.create(weights, self.optimizer)
+        state = TrainState.create(params, self.optimizer, discriminator)
+        lag = programs.lag(self.method)
+        return Progress(state, Ring.create(params, lag) if lag else None)
 
-    def parts(self) -> tuple[Any, ...]:
-        """What the programs of QCRD are made of, but for the sampling."""
-        return self.student, self.optimizer, self.judge, self.optimizer, self.contrast
-
-    def stepper(self) -> stepping.Stepper:
-        """The programs of the method."""
-        setting, chunk = self.setting, None
-        if setting.method == 'finetune':
-            step = steps.make_finetune_step(self.student, self.optimizer)
-        elif setting.method == 'dss':
-            step = steps.make_dss_step(self.student, self.optimizer)
-        else:
-            step = steps.make_qcrd_step(*self.parts(), self.sampling)
-            if setting.sampled_together > 1:
-                chunk = steps.make_qcrd_chunk(*self.parts(), self.sampling)
-        lag = setting.lag if setting.samples else 0
-        return stepping.Stepper(step, chunk, self.batches, self.key, lag=lag)
-
-    def _take_steps(
-        self, progress: stepping.Progress
-    ) -> tuple[stepping.Progress, list[tuple[float, int]], float]:
+    def _take_steps(self, progress: Progress) -> tuple[Progress, list[tuple[float, int]], float]:
         """Returns seconds per step and number of steps of every timed call, and compile seconds."""
-        stepper, step, first = self.stepper(), 0, 0.0
+        compiled, step, first = programs.compiled(self.method), 0, 0.0
         calls: list[tuple[float, int]] = []
         warm_up = _WARM_UP
         while sum(count for _, count in calls) < self.setting.steps:
             start = time.perf_counter()
-            progress, after, metrics = stepper.advance(progress, step, step + self.setting.lag)
+            progress, after, metrics = compiled.advance(
+                progress, self.batches, self.key, step, step + self.setting.lag
+            )
             jax.block_until_ready((progress, metrics))
             seconds = time.perf_counter() - start
             if warm_up:
@@ -218,50 +196,69 @@ class Measurement:
         typical = float(np.median([seconds * count for seconds, count in calls]))
         return progress, calls, first - typical
 
-    def _sampling_seconds(self, progress: stepping.Progress) -> float:
-        together = self.setting.sampled_together
-        return stepping.sampling_seconds(
-            self.student,
+    def _sampling_seconds(self, progress: Progress) -> float:
+        together = self.sampled_together
+        return programs.sampling_seconds(
+            self.method,
             progress.ring.slots[:together],
             [self.batches[t] for t in range(together)],
             self.key,
-            self.sampling,
             repeats=_REPEATS,
         )
 
-    def _judging_seconds(self, progress: stepping.Progress) -> tuple[float, float]:
+    def _discriminator_seconds(self, progress: Progress) -> tuple[float, float]:
         """Seconds to score the rationales that carry gradient, and of one online update."""
-        judge, batch = progress.state.discriminator, jax.tree.map(jnp.asarray, self.batches[0])
+        state, batch = progress.state.discriminator, jax.tree.map(jnp.asarray, self.batches[0])
         positives = teacher_positives(batch, self.config.pad_id)
         negatives = teacher_negatives(batch, self.config.pad_id)
-        sampled = _first(positives, self.setting.negatives) if self.sampling else None
+        sampled = _first(positives, self.setting.negatives) if self.sampled_together else None
         selected = positives.ids[:, : 1 + (sampled is not None)]
         if sampled is not None:
             negatives = concatenate(sampled, negatives)
 
         @jax.jit
-        def score(judge, batch, ids):
-            return score_rationales(self.judge, judge.params, batch, ids, None)
+        def score(state, batch, ids):
+            return score_rationales(self.discriminator, state.params, batch, ids, None)
 
         @jax.jit
-        def update(judge, batch, positives, negatives):
+        def update(state, batch, positives, negatives):
             return update_discriminator(
-                self.judge,
+                self.discriminator,
                 self.optimizer,
-                judge,
+                state,
                 batch,
                 positives,
                 negatives,
                 self.key,
                 due=jnp.bool_(True),
                 alpha=jnp.float32(0.5),
-                kind=self.contrast.discriminator,
+                kind='ratio',
             )
 
-        scoring = _median_seconds(lambda: score(judge, batch, selected))
+        scoring = _median_seconds(lambda: score(state, batch, selected))
         if not self.setting.update_every:
             return scoring, 0.0
-        return scoring, _median_seconds(lambda: update(judge, batch, positives, negatives))
+        return scoring, _median_seconds(lambda: update(state, batch, positives, negatives))
+
+
+def _configuration(setting: Setting) -> Any:
+    """The configuration of a run with this setting, as far as a method reads it."""
+    config = configuration.base_config()
+    config.method = setting.method
+    config.discriminator.weigh = setting.discriminator
+    config.discriminator.update_every = setting.update_every
+    config.negatives.update(
+        count=setting.negatives, lag=setting.lag, together=setting.together, temperature=TEMPERATURE
+    )
+    return config
+
+
+def _without_eos(method: Method) -> Method:
+    """The method with sampling that always decodes its full length."""
+    if method.negatives is None:
+        return method
+    negatives = dataclasses.replace(method.negatives, stop_at_eos=False)
+    return dataclasses.replace(method, negatives=negatives)
 
 
 def summarise(result: dict[str, Any]) -> str:
@@ -321,7 +318,7 @@ def _parse(argv: Sequence[str] | None) -> tuple[Setting, pathlib.Path | None]:
 
     add('size', 'of student and discriminator', choices=SIZES)
     add('version', 'of T5, or qwen2.5', choices=tuple(architectures.SIZES))
-    add('method', 'which step', choices=METHODS)
+    add('method', 'which step', choices=tuple(METHODS))
     add('batch', 'B, questions per step', type=_at_least(1))
     add('source_length', 'S, tokens of a question', type=_at_least(1))
     add('rationale_length', 'T, tokens of a rationale, sampled ones too', type=_at_least(1))

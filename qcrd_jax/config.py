@@ -4,16 +4,18 @@ A file under `configs/` calls `base_config()` and overrides what is particular t
 """
 
 import math
-from typing import Any
+from typing import Any, get_args
 
 from ml_collections import config_dict
 
 from qcrd_jax import losses
+from qcrd_jax.data.schema import AnswerType, LabelsRule, PositivesRule
 from qcrd_jax.errors import InputError
+from qcrd_jax.methods import METHODS
+from qcrd_jax.methods.objectives import DecayEvery
+from qcrd_jax.methods.optimizers import Schedule
+from qcrd_jax.methods.table import NegativesSource
 from qcrd_jax.models.architectures import SIZES
-
-METHODS = ('finetune', 'single_task', 'dss', 'mi', 'qcrd', 'mi_qcrd')
-CONTRASTIVE = ('qcrd', 'mi_qcrd')  # those with negatives and a discriminator
 
 
 def base_config() -> config_dict.ConfigDict:
@@ -62,11 +64,11 @@ def _data() -> config_dict.ConfigDict:
     data.max_rationale_length = 256  # tokens
     data.length_bucket = 8  # tokens; batch shapes are rounded up to a multiple of it
 
-    mwp = data.mwp = config_dict.ConfigDict()  # read by the synthetic dataset `mwp` alone
+    mwp = data.mwp = config_dict.ConfigDict()  # only read by the synthetic dataset `mwp`
     mwp.train = 20000  # problems
     mwp.validation = 200  # problems
     mwp.test = 500  # problems
-    mwp.seed = 0  # of the problems and of the teacher's slips; apart from the run's seed
+    mwp.seed = 0  # of the problems and of the teacher's slips; independent of the run's seed
     mwp.max_number = 99  # largest number in a question
     mwp.two_step = 0.25  # share of problems that take two operations
     mwp.distractors = 0.25  # share of problems with a number that is not needed
@@ -222,8 +224,8 @@ def _reproduce() -> config_dict.ConfigDict:
     reproduce.higher_is_better = True  # of the values
     reproduce.cells = ()  # the grid, see qcrd_jax/grid.py
     reproduce.panel = 'none'  # none | case_study (Fig. 5) | scores (Fig. 6)
-    reproduce.rows = ()  # run these rows alone; (): all
-    reproduce.columns = ()  # run these columns alone; (): all
+    reproduce.rows = ()  # only run these rows; (): all
+    reproduce.columns = ()  # only run these columns; (): all
     reproduce.seeds = (0, 1, 2, 3, 4)  # of every cell
     reproduce.together = 0  # seeds in one program; 0: as many as memory holds, 1: one by one
     reproduce.keep = 'students'  # results | students | everything (checkpoints too) of a done run
@@ -233,24 +235,25 @@ def _reproduce() -> config_dict.ConfigDict:
 
 
 _SIZE_NAMES = tuple(dict.fromkeys(size for sizes in SIZES.values() for size in sizes))
+# Owned by those who implement them, as far as these stand above the configuration.
 _CHOICES = {
-    'method': METHODS,
+    'method': tuple(METHODS),
     'data.name': ('svamp', 'cqa', 'anli1', 'esnli', 'mwp', 'custom'),
     'data.release': ('dss', 'original'),
-    'data.answer_type': ('equation', 'choice', 'class', 'text'),
-    'data.positives': ('self_consistency', 'gold', 'first'),
-    'data.labels': ('gold', 'teacher', 'self_consistency'),
+    'data.answer_type': get_args(AnswerType),
+    'data.positives': get_args(PositivesRule),
+    'data.labels': get_args(LabelsRule),
     'data.tagger': ('rules', 'stanza'),
     'student.size': _SIZE_NAMES,
     'student.version': tuple(SIZES),
     'student.compute_dtype': ('auto', 'float32', 'bfloat16'),
     'discriminator.size': _SIZE_NAMES,
-    'discriminator.decay_every': ('update', 'step'),
-    'negatives.source': ('ring', 'fixed', 'self_consistency', 'none'),
+    'discriminator.decay_every': get_args(DecayEvery),
+    'negatives.source': get_args(NegativesSource),
     'loss.scheme': losses.SCHEMES,
     'loss.discriminator': losses.DISCRIMINATOR_LOSSES,
     'mi.variant': losses.MUTUAL_INFORMATION_VARIANTS,
-    'optimizer.schedule': ('linear', 'constant'),
+    'optimizer.schedule': get_args(Schedule),
     'reproduce.kind': ('table', 'curve'),
     'reproduce.panel': ('none', 'case_study', 'scores'),
     'reproduce.keep': ('results', 'students', 'everything'),

@@ -387,7 +387,7 @@ def mutual_information_loss(
 def total_loss(
     prediction: Float[Array, ''],
     contrastive: Float[Array, ''],
-    discriminator: Float[Array, ''],
+    discriminator: float | Float[Array, ''] = 0.0,
     *,
     alpha_pred: float | Float[Array, ''] = 0.5,
     alpha_cl: float | Float[Array, ''] = 0.5,

@@ -9,20 +9,19 @@ from typing import Any
 from absl import logging
 from ml_collections import config_dict
 
-from qcrd_jax import bars as progress
+from qcrd_jax import bars, files
 from qcrd_jax import config as configuration
-from qcrd_jax import files
 from qcrd_jax.data import batches
+from qcrd_jax.data.corpus import Corpus, read_dataset
 from qcrd_jax.data.encoding import Encoding, encode
 from qcrd_jax.data.schema import Example
 from qcrd_jax.data.summary import SplitCounts, prepare_tables
 from qcrd_jax.errors import InputError
 from qcrd_jax.experiments import reproduce as reproduction
 from qcrd_jax.report import write_report
-from qcrd_jax.runs import assembly, loop
-from qcrd_jax.runs import results as outputs
+from qcrd_jax.runs import assembly, loop, results
+from qcrd_jax.runs import position as positions
 from qcrd_jax.runs import workdir as workdirs
-from qcrd_jax.runs.train import Trainer
 from qcrd_jax.teacher import annotate as annotation
 from qcrd_jax.teacher import judge as judgement
 
@@ -51,12 +50,12 @@ def run(
 
 
 def train(config: config_dict.ConfigDict, workdir: pathlib.Path) -> None:
-    """Trains (or goes on), evaluates, exports and reports."""
-    trainer = Trainer(config, workdir)
+    """Trains (or resumes), evaluates, exports and reports."""
+    run = assembly.assemble(config, workdir)
     if not (workdir / 'prepare.json').exists():
-        count(config, trainer.corpus, workdir)
-    (trained,) = loop.train([trainer])
-    summary = outputs.finish(trainer, trained)
+        count(config, run.corpus, workdir)
+    (position,) = loop.train([run])
+    summary = results.finish(run, position)
     page = write_report(workdir)
     _print_result(summary)
     print(f'report: {page}')
@@ -67,8 +66,7 @@ def prepare(config: config_dict.ConfigDict, workdir: pathlib.Path) -> None:
 
     Writes `prepare.json`, and `votes.jsonl` with what self-consistency makes of every question.
     """
-    dataset = assembly.read_dataset(config, workdir)
-    corpus = assembly.build_corpus(config, dataset, workdir)
+    corpus = assembly.read_corpus(config, workdir)
     print(count(config, corpus, workdir))
     print()
     for split, encoded in corpus.encoded.items():
@@ -79,7 +77,7 @@ def prepare(config: config_dict.ConfigDict, workdir: pathlib.Path) -> None:
     print(f'report: {workdir / "prepare.json"}, votes: {workdir / "votes.jsonl"}')
 
 
-def count(config: config_dict.ConfigDict, corpus: assembly.Corpus, workdir: pathlib.Path) -> str:
+def count(config: config_dict.ConfigDict, corpus: Corpus, workdir: pathlib.Path) -> str:
     """Writes `votes.jsonl`, then `prepare.json`; returns the tables of the counts."""
     counts = {split: SplitCounts() for split in corpus.examples}
     files.write_jsonl(workdir / 'votes.jsonl', _votes(config, corpus, counts))
@@ -92,11 +90,11 @@ def count(config: config_dict.ConfigDict, corpus: assembly.Corpus, workdir: path
 
 
 def _votes(
-    config: config_dict.ConfigDict, corpus: assembly.Corpus, counts: dict[str, SplitCounts]
+    config: config_dict.ConfigDict, corpus: Corpus, counts: dict[str, SplitCounts]
 ) -> Iterator[dict[str, Any]]:
     """Counts every question, and yields the votes on those that have samples."""
     for split, examples in corpus.examples.items():
-        for example in progress.shown(examples, f'counting {split}', 'questions'):
+        for example in bars.shown(examples, f'counting {split}', 'questions'):
             vote = counts[split].add(example, corpus.answer_type, config.data.samples)
             if vote is not None:
                 yield {'id': example.id, 'split': split, 'label': example.label, **vote._asdict()}
@@ -104,7 +102,7 @@ def _votes(
 
 def annotate(config: config_dict.ConfigDict, workdir: pathlib.Path) -> None:
     """Has an LLM answer every question K times, into `annotations.jsonl`."""
-    dataset = assembly.read_dataset(config, workdir)
+    dataset = read_dataset(config, workdir)
     annotation.annotate(config, dataset.splits, workdir)
     path = workdir / annotation.RECORDS
     print(f'answers: {path}; use them by --config.data.teacher_samples={path}')
@@ -117,17 +115,16 @@ def judge(config: config_dict.ConfigDict, workdir: pathlib.Path) -> None:
 
 def evaluate(config: config_dict.ConfigDict, workdir: pathlib.Path) -> None:
     """Evaluates the selected student of the latest checkpoint on the test split."""
-    trainer = Trainer(config, workdir)
-    trained = trainer.trained()
-    ratio = outputs.write_predictions(trainer, trained)
+    run = assembly.assemble(config, workdir)
+    ratio = results.write_predictions(run, positions.latest(run))
     print(f'test accuracy: {ratio.value:.4f} ({ratio.numerator} of {ratio.denominator})')
     print(f'predictions: {workdir / "predictions.jsonl"}')
 
 
 def export(config: config_dict.ConfigDict, workdir: pathlib.Path) -> None:
     """Writes the selected student of the latest checkpoint for Hugging Face transformers."""
-    trainer = Trainer(config, workdir)
-    folder = outputs.export(trainer, trainer.trained())
+    run = assembly.assemble(config, workdir)
+    folder = results.export(run, positions.latest(run))
     print(f'student: {folder}')
 
 
@@ -139,9 +136,8 @@ def predict(
 ) -> None:
     """Answers questions of a file with the selected student: label and rationale, greedy."""
     questions = _read_questions(input_file)
-    trainer = Trainer(config, workdir)
-    trained = trainer.trained()
-    corpus = trained.corpus
+    run = assembly.assemble(config, workdir)
+    position, corpus = positions.latest(run), run.corpus
     encoded = encode(
         questions,
         corpus.tokenizer,
@@ -155,8 +151,8 @@ def predict(
     for truncation in truncations:
         logging.warning('%s', truncation)
     asked = batches.evaluation_batches(encoded, lengths, batch_size=config.evaluation.batch_size)
-    params = trained.best.params
-    texts = trainer.answers(asked, params), trainer.rationales(asked, params)
+    params = position.best.params
+    texts = run.answering.labels(params, asked), run.answering.rationales(params, asked)
     records = [
         {'id': question.id, 'input': question.input, 'prediction': label, 'rationale': rationale}
         for question, label, rationale in zip(questions, *texts, strict=True)

@@ -3,9 +3,7 @@
 import jax.numpy as jnp
 import pytest
 
-from qcrd_jax.config import base_config
 from qcrd_jax.ring import Ring
-from qcrd_jax.runs.assembly import generator_lag
 
 
 def theta(step):
@@ -39,21 +37,3 @@ def test_the_first_slots_are_copies_of_their_own():
 def test_a_ring_needs_a_lag():
     with pytest.raises(ValueError, match='lag: expected at least 1'):
         Ring.create(theta(0), 0)
-
-
-@pytest.mark.parametrize(
-    ('overrides', 'lag'),
-    [
-        ({}, 5),  # the paper's j, with one step per iteration
-        ({'lag': 3, 'interval': 2}, 6),  # three iterations of two steps
-        ({'source': 'fixed'}, 0),
-        ({'source': 'none'}, 0),
-        ({'count': 0}, 0),
-    ],
-)
-def test_the_lag_in_steps_is_j_times_i(overrides, lag):
-    config = base_config()
-    config.negatives.update(overrides)
-    assert generator_lag(config) == lag
-    config.method = 'dss'
-    assert generator_lag(config) == 0

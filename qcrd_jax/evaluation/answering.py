@@ -1,7 +1,8 @@
-"""What a student writes, as text: greedy labels and rationales, and hot samples."""
+"""Asking a student: labels and rationales of questions, greedy or sampled, as text."""
 
+import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -10,12 +11,91 @@ import numpy as np
 from jaxtyping import Array, Int, Key
 
 from qcrd_jax import sampling
+from qcrd_jax.data import targets
 from qcrd_jax.data.answers import answers_match
 from qcrd_jax.data.schema import AnswerType, Example
 from qcrd_jax.evaluation.metrics import Ratio, accuracy
 from qcrd_jax.models.protocol import Params, Student
 
 Batches = Sequence[dict[str, np.ndarray]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Answering:
+    """How a student is asked; its parameters come with each call.
+
+    Attributes:
+      student: the model.
+      tokenizer: of the student.
+      label_length: tokens of a label at most, with its rationale where `joint`.
+      rationale_length: tokens of a rationale at most.
+      joint: whether the student writes rationale and label as one text (`data.targets`).
+      seed: of the draws of rationales.
+    """
+
+    student: Student
+    tokenizer: Any
+    label_length: int
+    rationale_length: int
+    joint: bool = False
+    seed: int = 0
+
+    def labels(self, params: Params, asked: Batches) -> list[str]:
+        """Returns the greedy label of every question, each once, in their order."""
+        if self.joint:
+            return [targets.split(text)[1] for text in self._reasoned(params, asked, 0.0)]
+        return self._texts(params, asked, 'predict_ids', self.label_length, 0.0)
+
+    def rationales(self, params: Params, asked: Batches, temperature: float = 0.0) -> list[str]:
+        """Returns a rationale for every question; greedy at temperature 0."""
+        texts = self._reasoned(params, asked, temperature)
+        return [targets.split(text)[0] for text in texts] if self.joint else texts
+
+    def rationale_ids(
+        self, params: Params, asked: Batches, temperature: float, key: Key[Array, '']
+    ) -> Iterator[tuple[dict[str, np.ndarray], Int[Array, 'B 1 T']]]:
+        """Yields every batch with a rationale for each of its rows, filling rows too."""
+        return self._written(params, asked, 'explain_ids', self.rationale_length, temperature, key)
+
+    def decode(self, batch: dict[str, np.ndarray], ids: Int[Array, 'B 1 T']) -> list[str]:
+        """Returns the texts of the rows of a batch that are questions."""
+        real = np.asarray(ids)[batch['example_mask'], 0]
+        return self.tokenizer.batch_decode(real, skip_special_tokens=True)
+
+    def _reasoned(self, params: Params, asked: Batches, temperature: float) -> list[str]:
+        """What the student reasons, with its answer where both are one text."""
+        if self.joint:
+            return self._texts(params, asked, 'predict_ids', self.label_length, temperature)
+        return self._texts(params, asked, 'explain_ids', self.rationale_length, temperature)
+
+    def _texts(
+        self, params: Params, asked: Batches, prompt: str, length: int, temperature: float
+    ) -> list[str]:
+        key = jax.random.key(self.seed)
+        written = self._written(params, asked, prompt, length, temperature, key)
+        return [text for batch, ids in written for text in self.decode(batch, ids)]
+
+    def _written(
+        self,
+        params: Params,
+        asked: Batches,
+        prompt: str,
+        length: int,
+        temperature: float,
+        key: Key[Array, ''],
+    ) -> Iterator[tuple[dict[str, np.ndarray], Int[Array, 'B 1 T']]]:
+        params = jax.tree.map(jnp.asarray, params)  # placed once, not for every batch
+        for batch in asked:
+            ids = generate_ids(
+                self.student,
+                params,
+                batch[prompt],
+                jnp.asarray(batch['example_index']),
+                key,
+                max_length=length,
+                temperature=temperature,
+            )
+            yield batch, ids
 
 
 @functools.partial(jax.jit, static_argnames=('student', 'count', 'max_length', 'temperature'))
@@ -30,7 +110,7 @@ def generate_ids(
     temperature: float = 0.0,
     count: int = 1,
 ) -> Int[Array, 'B R T']:
-    """Decodes `count` sequences for every prompt; what is drawn for a row depends on it alone.
+    """Decodes `count` sequences for every prompt; what is drawn for a row only depends on the row.
 
     Args:
       student: the model.
@@ -47,45 +127,6 @@ def generate_ids(
     return sampling.sample(
         student, params, context, keys, max_length=max_length, temperature=temperature
     ).ids
-
-
-def generate_texts(
-    student: Student,
-    params: Params,
-    tokenizer: Any,
-    batches: Batches,
-    prompt: str,
-    *,
-    max_length: int,
-    temperature: float = 0.0,
-    seed: int = 0,
-) -> list[str]:
-    """One text per example of the batches, in their order.
-
-    Args:
-      student: the model.
-      params: its parameters.
-      tokenizer: of the student.
-      batches: of `data.batches.evaluation_batches`.
-      prompt: 'predict_ids' (the label) or 'explain_ids' (the rationale).
-      max_length: tokens decoded at most.
-      temperature: 0 decodes greedily.
-      seed: of the draws.
-    """
-    texts = []
-    for batch in batches:
-        ids = generate_ids(
-            student,
-            params,
-            batch[prompt],
-            jnp.asarray(batch['example_index']),
-            jax.random.key(seed),
-            max_length=max_length,
-            temperature=temperature,
-        )
-        real = np.asarray(ids)[batch['example_mask'], 0]
-        texts.extend(tokenizer.batch_decode(real, skip_special_tokens=True))
-    return texts
 
 
 def answer_accuracy(

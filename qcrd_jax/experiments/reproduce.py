@@ -25,16 +25,17 @@ from absl import logging
 from ml_collections import config_dict
 
 from qcrd_jax import files, grid
+from qcrd_jax.data.corpus import read_dataset
 from qcrd_jax.data.summary import SplitCounts
 from qcrd_jax.errors import InputError
 from qcrd_jax.grid import Cell
 from qcrd_jax.report import collection, write_report
 from qcrd_jax.report.tables import Cell as TableCell
 from qcrd_jax.report.tables import Outcome, Table
-from qcrd_jax.runs import assembly, loop
-from qcrd_jax.runs import results as outputs
+from qcrd_jax.runs import assembly, loop, results
 from qcrd_jax.runs import workdir as workdirs
-from qcrd_jax.runs.train import Trainer
+from qcrd_jax.runs.assembly import Run
+from qcrd_jax.runs.position import kept_bytes
 from qcrd_jax.teacher import judge as judgement
 
 _MEMORY_SHARE = 0.7  # of a device's memory that seeds trained together may take
@@ -182,12 +183,12 @@ class Reproduction:
         folder, failed = self._folder(cell), {}
         self._describe(cell, folder)
         while missing:
-            trainers = self._trainers(cell, folder, missing[:1])
-            count = self.settings.together or _seeds_that_fit(trainers[0])
+            runs = self._assembled(cell, folder, missing[:1])
+            count = self.settings.together or _seeds_that_fit(runs[0])
             group, missing = missing[:count], missing[count:]
-            trainers += self._trainers(cell, folder, group[1:], twin=trainers[0])
+            runs += self._assembled(cell, folder, group[1:], twin=runs[0])
             try:
-                self._finish(trainers)
+                self._finish(runs)
             except InputError as error:
                 if len(group) == 1:
                     failed[group[0]] = str(error)
@@ -202,15 +203,15 @@ class Reproduction:
         failed = {}
         for seed in seeds:
             try:
-                self._finish(self._trainers(cell, folder, [seed]))
+                self._finish(self._assembled(cell, folder, [seed]))
             except InputError as error:
                 failed[seed] = str(error)
         return failed
 
-    def _trainers(
-        self, cell: Cell, folder: pathlib.Path, seeds: Sequence[int], twin: Trainer | None = None
-    ) -> list[Trainer]:
-        trainers = []
+    def _assembled(
+        self, cell: Cell, folder: pathlib.Path, seeds: Sequence[int], twin: Run | None = None
+    ) -> list[Run]:
+        runs: list[Run] = []
         for seed in seeds:
             config, workdir = self._resolved(cell), folder / f'seed{seed}'
             config.seed = seed
@@ -226,19 +227,20 @@ class Reproduction:
                 config[group][name] = str(student)
             workdir.mkdir(parents=True, exist_ok=True)
             workdirs.claim(workdir, config)
-            trainers.append(Trainer(config, workdir, twin=twin))
-            twin = twin or trainers[0]
-        return trainers
+            runs.append(assembly.assemble(config, workdir, twin=twin))
+            twin = twin or runs[0]
+        return runs
 
-    def _finish(self, trainers: Sequence[Trainer]) -> None:
+    def _finish(self, runs: Sequence[Run]) -> None:
         with contextlib.ExitStack() as stack:
-            for trainer in trainers:
-                stack.enter_context(workdirs.locked(trainer.workdir))
-            for trainer, trained in zip(trainers, loop.train(trainers), strict=True):
-                summary = outputs.finish(trainer, trained)
-                print(f'{trainer.workdir}: {summary["test_accuracy"]:.4f}', flush=True)
-                write_report(trainer.workdir)
-                self._tidy(trainer.workdir)
+            for run in runs:
+                stack.enter_context(workdirs.locked(run.workdir))
+            timed = len(runs) == 1
+            for run, position in zip(runs, loop.train(runs), strict=True):
+                summary = results.finish(run, position, timed=timed)
+                print(f'{run.workdir}: {summary["test_accuracy"]:.4f}', flush=True)
+                write_report(run.workdir)
+                self._tidy(run.workdir)
 
     def _tidy(self, workdir: pathlib.Path) -> None:
         """Removes what is not to be kept of a finished run, which can be gigabytes."""
@@ -290,7 +292,7 @@ class Reproduction:
         config = self._resolved(cell)
         path = self._workdir / 'runs' / f'{grid.identity(config)}-{cell.split}.json'
         if not path.is_file():
-            dataset = assembly.read_dataset(config, self._workdir)
+            dataset = read_dataset(config, self._workdir)
             counts = SplitCounts()
             for example in dataset.splits[cell.split]:
                 counts.add(example, dataset.answer_type, config.data.samples)
@@ -362,9 +364,9 @@ def _outcome(workdir: pathlib.Path, seed: int, measure: str) -> Outcome | None:
     return Outcome(seed, 100 * value, {record['id']: record['correct'] for record in records})
 
 
-def _seeds_that_fit(trainer: Trainer) -> int:
+def _seeds_that_fit(run: Run) -> int:
     """How many runs like this one a device holds at once, by a rough estimate."""
-    one = _COPIES * trainer.kept_bytes()
+    one = _COPIES * kept_bytes(run)
     stats = jax.local_devices()[0].memory_stats() or {}
     memory = stats.get('bytes_limit') or os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
     return max(1, math.floor(_MEMORY_SHARE * memory / one))

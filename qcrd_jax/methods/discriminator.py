@@ -1,9 +1,6 @@
 """The discriminator in training: scores, eq. 2, pretraining and the online update."""
 
-import dataclasses
-import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,26 +19,15 @@ from qcrd_jax.methods.rationales import (
     teacher_negatives,
     teacher_positives,
 )
+from qcrd_jax.methods.state import DiscriminatorState
 from qcrd_jax.models.discriminator import Discriminator, join
 from qcrd_jax.models.protocol import Params
-
-
-@functools.partial(
-    jax.tree_util.register_dataclass, data_fields=['params', 'opt_state', 'updates'], meta_fields=[]
-)
-@dataclasses.dataclass(frozen=True)
-class DiscriminatorState:
-    """The judge, its own optimiser, and how often it was updated online."""
-
-    params: Any
-    opt_state: Any
-    updates: Any  # int32 []
 
 
 def make_discriminator_step(
     discriminator: Discriminator, optimizer: optax.GradientTransformation, *, kind: str = 'ratio'
 ) -> Callable[..., tuple[DiscriminatorState, Metrics]]:
-    """One pretraining step of the judge on `positive_ids` and (augmented) `negative_ids` (A.3).
+    """One pretraining step on `positive_ids` and (augmented) `negative_ids` (A.3).
 
     Returns:
       `step(state, batch, key, length=None) -> (state, metrics)`; `length` is that of
@@ -72,7 +58,7 @@ def make_discriminator_step(
 def update_discriminator(
     discriminator: Discriminator,
     optimizer: optax.GradientTransformation,
-    judge: DiscriminatorState,
+    state: DiscriminatorState,
     batch: Batch,
     positives: Rationales,
     negatives: Rationales,
@@ -91,22 +77,22 @@ def update_discriminator(
         loss, _ = _discriminator_loss(scores, rationales.mask, count, batch, kind)
         return alpha * loss, loss
 
-    def update(judge):
-        (_, loss), gradient = jax.value_and_grad(loss_fn, has_aux=True)(judge.params)
+    def update(state):
+        (_, loss), gradient = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
         params, opt_state, finite = apply_if_finite(
-            optimizer, gradient, judge.opt_state, judge.params
+            optimizer, gradient, state.opt_state, state.params
         )
         metrics = {
             'discriminator_loss': single(loss),
             'discriminator_nonfinite': single(1.0 - finite),
         }
-        return DiscriminatorState(params, opt_state, judge.updates + 1), metrics
+        return DiscriminatorState(params, opt_state, state.updates + 1), metrics
 
-    def keep(judge):
+    def keep(state):
         nothing = jnp.float32(0), jnp.float32(0)
-        return judge, {'discriminator_loss': nothing, 'discriminator_nonfinite': nothing}
+        return state, {'discriminator_loss': nothing, 'discriminator_nonfinite': nothing}
 
-    return lax.cond(due, update, keep, judge)
+    return lax.cond(due, update, keep, state)
 
 
 def _discriminator_loss(
@@ -139,7 +125,7 @@ def score_rationales(
     """D(x, r) of eq. 1 for every rationale of the batch.
 
     Args:
-      discriminator: the judge.
+      discriminator: the model.
       params: its parameters.
       batch: its `question_ids` are read.
       rationale_ids: rationales of its questions.

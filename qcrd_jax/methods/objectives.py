@@ -1,12 +1,12 @@
 """What a step minimises: the terms of the losses from a student, a batch and rationales.
 
-Between `losses` (arrays) and `steps` (training): here a student decodes, rationales are selected,
-and the losses are reduced. Everything is differentiable in the student's parameters and pure.
+Between `losses` (arrays) and the methods: here a student decodes, rationales are selected, and the
+losses are reduced. Everything is differentiable in the student's parameters and pure.
 """
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,8 @@ from qcrd_jax.methods.metrics import Metrics, over, single
 from qcrd_jax.methods.rationales import Batch, Rationales, choose, concatenate
 from qcrd_jax.models.protocol import Context, Params, Student
 
+DecayEvery = Literal['update', 'step']
+
 
 @dataclasses.dataclass(frozen=True)
 class Contrast:
@@ -26,11 +28,11 @@ class Contrast:
     alpha_cl: float = 0.5
     alpha_disc: float = 0.5
     alpha_disc_decay: float = 0.9
-    decay_every: str = 'update'  # update | step
+    decay_every: DecayEvery = 'update'
     beta: float = 0.2
     margin: float = 3.0
     scheme: str = 'min_max'
-    discriminator: str = 'ratio'
+    discriminator_loss: str = 'ratio'
     update_every: int = 100  # steps between updates of the discriminator; 0: never
     teacher_negatives: bool = False  # contrast the teacher's negatives too (Table A3, "SC")
 
@@ -115,11 +117,11 @@ def contrast_rationales(
     Args:
       decode: logits of rationales.
       decode_constant: the same with no gradient.
-      score: D(x, r) of rationales, None without a judge.
+      score: D(x, r) of rationales, None without a discriminator.
       positives: of every question.
       negatives: likewise.
       contrast: constants of the losses.
-      draw_key: read by the scheme 'sampling' alone.
+      draw_key: only read by the scheme 'sampling'.
     """
     scheme = contrast.scheme
     if scheme in losses.SELECTING_SCHEMES:

@@ -1,6 +1,6 @@
 """AdamW as the paper and DSS's trainer use it, and an update that refuses what is not finite."""
 
-from typing import Any
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +8,8 @@ import optax
 from jaxtyping import Array, Float
 
 from qcrd_jax.models.protocol import Params
+
+Schedule = Literal['linear', 'constant']
 
 
 def learning_rate_schedule(
@@ -24,8 +26,9 @@ def learning_rate_schedule(
     Raises:
       ValueError: if `schedule` is unknown.
     """
-    if schedule not in ('linear', 'constant'):
-        raise ValueError(f"schedule: expected 'linear' or 'constant', got {schedule!r}.")
+    if schedule not in get_args(Schedule):
+        known = ' or '.join(map(repr, get_args(Schedule)))
+        raise ValueError(f'schedule: expected {known}, got {schedule!r}.')
     end = 0.0 if schedule == 'linear' else learning_rate
     fall = optax.linear_schedule(learning_rate, end, max(steps - warmup_steps, 1))
     rise = optax.linear_schedule(0.0, learning_rate, max(warmup_steps, 1))

@@ -30,11 +30,13 @@ class Rationales:
 
 @dataclasses.dataclass(frozen=True)
 class NegativeSampling:
-    """How a generator is sampled (section 3.2.1): k sequences per question, hot, until EOS."""
+    """How past parameters are sampled (section 3.2.1): k sequences per question, hot, until EOS."""
 
-    count: int = 1
+    count: int = 1  # k
     temperature: float = 1.5
     max_length: int = 64
+    lag: int = 5  # steps between the student and its generator, j I; 0: the generator is fixed
+    together: bool = True  # one decoding loop for the generators of the next `lag` steps
     stop_at_eos: bool = True  # False: always `max_length` tokens, for benchmarks
 
 
@@ -50,59 +52,61 @@ def teacher_negatives(batch: Batch, pad_id: int) -> Rationales:
     return Rationales(ids, ids != pad_id, mask)
 
 
-def no_rationales(batch: Batch) -> Rationales:
-    """None for any question: R is 0."""
-    ids = batch['negative_ids'][:, :0]
-    return Rationales(ids, ids != 0, batch['negative_mask'][:, :0])
+def no_rationales(batches: Batch) -> Rationales:
+    """None for any question: R is 0; `batches` may have leading axes."""
+    ids = batches['negative_ids'][..., :0, :]
+    return Rationales(ids, ids != 0, batches['negative_mask'][..., :0])
 
 
 def sample_negatives(
     student: Student,
-    generator: Params,
-    batch: Batch,
-    key: Key[Array, ''],
-    how: NegativeSampling,
-) -> Rationales:
-    """Samples k rationales per question from past parameters (section 3.2.1)."""
-    questions = batch['explain_ids']
-    context = student.encode(generator, questions, questions != student.pad_id)
-    keys = sampling.sequence_keys(key, jnp.arange(questions.shape[0]), how.count)
-    samples = sampling.sample(
-        student,
-        generator,
-        context,
-        keys,
-        max_length=how.max_length,
-        temperature=how.temperature,
-        stop_at_eos=how.stop_at_eos,
-    )
-    return _as_rationales(samples, batch['example_mask'], batch['positive_ids'], student.pad_id)
-
-
-def sample_negatives_together(
-    student: Student,
     generators: Params,
     batches: Batch,
-    keys: Key[Array, 'J'],
+    keys: Key[Array, '*lead'],
     how: NegativeSampling,
 ) -> Rationales:
-    """`sample_negatives` for J stacked generators with J stacked batches; leaves are [J, ...]."""
-    questions = batches['explain_ids']
-    contexts = jax.vmap(student.encode)(generators, questions, questions != student.pad_id)
-    rows = jnp.arange(questions.shape[1])
-    keys = jax.vmap(lambda key: sampling.sequence_keys(key, rows, how.count))(keys)
-    samples = sampling.sample_each(
+    """Samples k rationales per question from past parameters (section 3.2.1).
+
+    With leading axes (steps, seeds) every generator has a batch and a key of its own, and one
+    decoding loop serves them all: what each draws is what it would draw by itself.
+
+    Args:
+      student: the model.
+      generators: past parameters, with the leading axes of `keys`.
+      batches: their questions, with the same leading axes.
+      keys: of the draws.
+      how: the sampling.
+    """
+    lead = keys.shape
+    decode = functools.partial(
+        sampling.sample_each if lead else sampling.sample,
         student,
-        generators,
-        contexts,
-        keys,
         max_length=how.max_length,
         temperature=how.temperature,
         stop_at_eos=how.stop_at_eos,
     )
-    return jax.vmap(functools.partial(_as_rationales, pad_id=student.pad_id))(
-        samples, batches['example_mask'], batches['positive_ids']
+    finish = functools.partial(_as_rationales, pad_id=student.pad_id)
+    rows = jnp.arange(batches['explain_ids'].shape[-2])
+
+    def draw_with(key):
+        return sampling.sequence_keys(key, rows, how.count)
+
+    def encode(generator, questions):
+        return student.encode(generator, questions, questions != student.pad_id)
+
+    if not lead:
+        context = encode(generators, batches['explain_ids'])
+        samples = decode(generators, context, draw_with(keys))
+        return finish(samples, batches['example_mask'], batches['positive_ids'])
+    # One axis of generators, whatever they are: J steps, P seeds, or both.
+    used = {name: batches[name] for name in ('explain_ids', 'example_mask', 'positive_ids')}
+    flat, used = jax.tree.map(
+        lambda leaf: leaf.reshape(-1, *leaf.shape[len(lead) :]), (generators, used)
     )
+    contexts = jax.vmap(encode)(flat, used['explain_ids'])
+    samples = decode(flat, contexts, jax.vmap(draw_with)(keys.reshape(-1)))
+    negatives = jax.vmap(finish)(samples, used['example_mask'], used['positive_ids'])
+    return jax.tree.map(lambda leaf: leaf.reshape(*lead, *leaf.shape[1:]), negatives)
 
 
 def _as_rationales(

@@ -46,6 +46,13 @@ def load_student(
     return _format_of(folder).load_student(folder)
 
 
+def load_architecture(
+    name_or_path: str | os.PathLike, *, revision: str | None = None
+) -> Architecture:
+    """Stand-in."""
+    return load_student(name_or_path, revision=revision)[0]
+
+
 def load_encoder(
     name_or_path: str | os.PathLike, *, revision: str | None = None
 ) -> tuple[Architecture, Params]:

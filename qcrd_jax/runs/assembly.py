@@ -1,131 +1,223 @@
-"""From a configuration to the objects of a run: data, student, discriminator, steps.
+"""From a configuration to a run: data, student, discriminator, method.
 
-Everything here is determined by the configuration and the data, so a resumed run assembles the
-same objects again; only what training changes is in a checkpoint.
+A `Run` is determined by the configuration and the data, so a resumed run is assembled again; what
+training changes is a `position.Position`.
 """
 
 import dataclasses
-import math
+import functools
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
+from absl import logging
 from ml_collections import config_dict
 
-from qcrd_jax import config as configuration
-from qcrd_jax.methods import (optimizers, steps)
-from qcrd_jax.data import (batches, encoding)
-from qcrd_jax.data.sources import builders
-from qcrd_jax.data import tokenizer as tokenizers
-from qcrd_jax.data.batches import Lengths
-from qcrd_jax.data.sources.builders import Dataset
-from qcrd_jax.data.encoding import (Encoded, Encoding)
-from qcrd_jax.data.schema import (AnswerType, Example, Splits)
+from qcrd_jax.data import batches, corpus
+from qcrd_jax.data.corpus import Corpus
 from qcrd_jax.errors import InputError
-from qcrd_jax.models import (architectures, huggingface)
+from qcrd_jax.evaluation.answering import Answering, Batches
+from qcrd_jax.methods import METHODS, Entry, Method, Parts, optimizers
+from qcrd_jax.methods.programs import BatchStream
+from qcrd_jax.models import architectures, huggingface
 from qcrd_jax.models.discriminator import Discriminator
-from qcrd_jax.models.protocol import (Params, Student)
-from qcrd_jax.methods.rationales import NegativeSampling
+from qcrd_jax.models.protocol import Params, Student
 
-_TOKENIZER_QUESTIONS = 20_000  # that a tokenizer is trained on, at most
-_MEASURED_QUESTIONS = 1000  # that are kept for measuring a discriminator that learns from fewer
+_CONSUMERS = ('student', 'discriminator', 'pretrain', 'train')  # of randomness
 
 
-@dataclasses.dataclass(frozen=True)
-class Corpus:
-    """The data of a run, tokenised.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Run:
+    """A run, as its configuration and its data determine it; it holds no parameters.
 
     Attributes:
-      examples: by split, 'train', 'validation' and 'test'.
-      encoded: the same as token ids.
-      tokenizer: of the student, and of the discriminator.
-      lengths: the one shape of all batches.
-      truncations: what the length caps cut.
-      answer_type: how answers are compared.
+      config: of the run.
+      workdir: of the run.
+      corpus: its data, tokenised.
+      method: what a step computes; runs that only differ in their seed share it.
+      schedule: learning rate of the student by step.
+      discriminator: None where the method has none, or does not weigh by it.
+      pretraining_optimizer: of the discriminator before training.
+      discriminator_optimizer: of its online updates, which continue the pretraining.
     """
 
-    examples: Splits
-    encoded: dict[str, Encoded]
-    tokenizer: Any
-    lengths: Lengths
-    truncations: list[batches.Truncation]
-    answer_type: AnswerType
+    config: config_dict.ConfigDict
+    workdir: pathlib.Path
+    corpus: Corpus
+    method: Method
+    schedule: optax.Schedule
+    discriminator: Discriminator | None
+    pretraining_optimizer: optax.GradientTransformation
+    discriminator_optimizer: optax.GradientTransformation
 
+    @property
+    def student(self) -> Student:
+        """The model that is trained."""
+        return self.method.student
 
-def read_dataset(config: config_dict.ConfigDict, workdir: pathlib.Path) -> Dataset:
-    """Reads the dataset, which is written once as ArrayRecord under `data.cache`.
+    @property
+    def entry(self) -> Entry:
+        """What the table of methods says of the run's method."""
+        return METHODS[self.config.method]
 
-    With `data.fraction` below 1 the training split is a part of it, drawn once and for all: every
-    seed and every method sees the same questions, and a larger part holds the smaller ones.
-    """
-    dataset = builders.load(config.data, workdir / 'data')
-    if config.data.fraction < 1:
-        dataset = dataset.with_part_of_train(config.data.fraction)
-    for name in ('train', 'validation', 'test'):
-        if not len(dataset.splits[name]):
+    def key(self, consumer: str) -> jax.Array:
+        """The key of 'student', 'discriminator', 'pretrain' or 'train'."""
+        return _key(self.config, consumer)
+
+    def student_parameters(self) -> Params:
+        """theta_0, made anew: pretrained or random."""
+        pretrained = self.config.student.pretrained
+        if pretrained:
+            return huggingface.load_student(pretrained)[1]
+        return self.student.init(self.key('student'))
+
+    def discriminator_parameters(self, theta_0: Params) -> Params:
+        """The discriminator before its pretraining, made anew.
+
+        Args:
+          theta_0: the student's initial parameters; read where the discriminator begins as a part
+            of it.
+        """
+        params = self.discriminator.init(self.key('discriminator'))
+        pretrained = self.config.discriminator.pretrained
+        if pretrained == 'student':
+            taken = jax.tree.map(jnp.copy, self.student.encoder.take(theta_0))
+            return self.discriminator.with_encoder(params, taken)
+        if pretrained:
+            _, encoder = huggingface.load_encoder(pretrained)
+            return self.discriminator.with_encoder(params, encoder)
+        return params
+
+    def fixed_generator(self, theta_0: Callable[[], Params]) -> Params | None:
+        """What source 'fixed' samples (Table A3): a finished student, or theta_0; None for others.
+
+        Args:
+          theta_0: makes the student's initial parameters, where they are needed.
+        """
+        negatives, fixed = self.method.negatives, self.config.negatives.fixed
+        if negatives is None or negatives.lag:
+            return None
+        if not fixed:
+            return theta_0()
+        architecture, params = huggingface.load_student(fixed)
+        expected, got = (
+            jax.tree.map(jnp.shape, tree)
+            for tree in (jax.eval_shape(self.student.init, jax.random.key(0)), params)
+        )
+        if expected != got or architecture.vocab_size != self.student.vocab_size:
             raise InputError(
-                f'{config.data.source or config.data.name}: the {name} split is empty; a run '
-                'trains on one split, selects on another and reports a third.'
+                f'--config.negatives.fixed: {fixed} has another architecture than the student; '
+                'name a student of the same size and vocabulary.'
             )
-    return dataset
+        return params
 
-
-def build_corpus(config: config_dict.ConfigDict, dataset: Dataset, workdir: pathlib.Path) -> Corpus:
-    """Tokenises the dataset, once; trains a tokenizer on it where none is named."""
-    data = config.data
-    name = config.student.tokenizer or config.student.pretrained
-    if name:
-        tokenizer = tokenizers.load_tokenizer(name)
-    else:
-        tokenizer = tokenizers.train_tokenizer(
-            _tokenizer_texts(dataset.splits['train']),
-            config.student.vocab_size,
-            required=data.prefixes,
-            split_digits=config.student.split_digits,
+    def training_batches(self) -> BatchStream:
+        """The batch of every step."""
+        return batches.training_batches(
+            self.corpus.encoded['train'],
+            self.corpus.lengths,
+            batch_size=self.config.train.batch_size,
+            seed=self.config.seed,
         )
-    cache = pathlib.Path(data.cache or workdir / 'data') / 'tokens'
-    encoded = {
-        split: encoding.encode_once(
-            examples,
-            tokenizer,
-            Encoding(
-                prefixes=tuple(data.prefixes),
-                answer_type=dataset.answer_type,
-                positives=data.positives if contrastive(config) else 'first',
-                samples=data.samples,
-                # A student is measured by the gold labels, whoever taught it.
-                labels=data.labels if split == 'train' else 'gold',
-                joint=config.method == 'single_task',
-            ),
-            cache=cache,
-            fingerprint=f'{dataset.fingerprint}/{split}',
+
+    def evaluation_batches(self, split: str) -> Batches:
+        """The batches of a split, each example once."""
+        return batches.evaluation_batches(
+            self.corpus.encoded[split],
+            self.corpus.lengths,
+            batch_size=self.config.evaluation.batch_size,
         )
-        for split, examples in dataset.splits.items()
-    }
-    caps = {
-        'source': data.max_source_length,
-        'label': data.max_label_length,
-        'rationale': data.max_rationale_length,
-    }
-    lengths, truncations = batches.measure_lengths(encoded, caps, data.length_bucket)
-    return Corpus(dataset.splits, encoded, tokenizer, lengths, truncations, dataset.answer_type)
+
+    @property
+    def answering(self) -> Answering:
+        """How the run's student is asked."""
+        lengths, shortest = self.corpus.lengths, self.config.evaluation.max_length
+        return Answering(
+            student=self.student,
+            tokenizer=self.corpus.tokenizer,
+            label_length=max(lengths.label, shortest) if self.entry.joint else shortest,
+            rationale_length=lengths.rationale,
+            joint=self.entry.joint,
+            seed=self.config.seed,
+        )
+
+    @functools.cached_property
+    def fingerprint(self) -> dict[str, str]:
+        """Of what is trained on, selected on and reported, by split."""
+        return {
+            split: batches.fingerprint(
+                encoded,
+                self.corpus.lengths,
+                batch_size=self.config.train.batch_size,
+                seed=self.config.seed,
+            )
+            for split, encoded in self.corpus.encoded.items()
+        }
 
 
-def _tokenizer_texts(examples: Sequence[Example]) -> Iterator[str]:
-    """What a tokenizer is trained on: of many questions, some that are evenly spread."""
-    for place in range(0, len(examples), math.ceil(len(examples) / _TOKENIZER_QUESTIONS)):
-        example = examples[place]
-        yield from (example.input, example.label, *(s.rationale for s in example.samples))
+def assemble(
+    config: config_dict.ConfigDict, workdir: pathlib.Path, *, twin: Run | None = None
+) -> Run:
+    """Reads the data and builds the models.
+
+    Args:
+      config: of the run.
+      workdir: of the run.
+      twin: a run of the same configuration but for the seed, whose data and programs are used.
+    """
+    if twin is not None:
+        return dataclasses.replace(twin, config=config, workdir=workdir)
+    data = read_corpus(config, workdir)
+    _warn(config, data)
+    student = _student(config, data.tokenizer)
+    discriminator = _discriminator(config, data.tokenizer, student)
+    schedule, pretraining, online = _schedules(config)
+    adamw = functools.partial(_adamw, config)
+    optimizer, pretraining, online = map(adamw, (schedule, pretraining, online))
+    parts = Parts(student, optimizer, discriminator, online, data.lengths.rationale)
+    method = METHODS[config.method].build(config, parts)
+    return Run(config, workdir, data, method, schedule, discriminator, pretraining, online)
 
 
-def build_student(config: config_dict.ConfigDict, tokenizer: Any) -> tuple[Student, Params]:
-    """The student and its initial parameters, pretrained or random."""
+def read_corpus(config: config_dict.ConfigDict, workdir: pathlib.Path) -> Corpus:
+    """Reads and tokenises the data as the method needs it."""
+    entry = METHODS[config.method]
+    return corpus.build_corpus(
+        config,
+        corpus.read_dataset(config, workdir),
+        workdir,
+        positives=entry.positives or config.data.positives,
+        joint=entry.joint,
+    )
+
+
+def _warn(config: config_dict.ConfigDict, data: Corpus) -> None:
+    """Says what is cut or missing."""
+    for truncation in data.truncations:
+        logging.warning('%s', truncation)
+    counts = data.encoded['train'].counts()
+    if config.method != 'finetune' and counts['without_positive'] * 2 > counts['examples']:
+        logging.warning(
+            '%d of %d training questions have no positive rationale and train only on their '
+            'label; look at the data by --mode=prepare.',
+            counts['without_positive'], counts['examples'],
+        )  # fmt: skip
+
+
+def student_name(config: config_dict.ConfigDict) -> str:
+    """How summaries call the student."""
+    settings = config.student
+    random = f'{architectures.describe(settings.size, settings.version)} (random)'
+    return settings.pretrained or random
+
+
+def _student(config: config_dict.ConfigDict, tokenizer: Any) -> Student:
     settings = config.student
     if settings.pretrained:
-        architecture, params = huggingface.load_student(settings.pretrained)
+        architecture = huggingface.load_architecture(settings.pretrained)
         if len(tokenizer) > architecture.vocab_size:
             raise InputError(
                 f'--config.student.tokenizer: has {len(tokenizer)} pieces, but the embedding of '
@@ -134,165 +226,61 @@ def build_student(config: config_dict.ConfigDict, tokenizer: Any) -> tuple[Stude
             )
     else:
         architecture = architectures.random_architecture(settings.size, settings.version, tokenizer)
-        params = None
-    student = architectures.student_for(
+    return architectures.student_for(
         architecture,
         tokenizer,
         dropout_rate=settings.dropout,
         compute_dtype=_compute_dtype(settings.compute_dtype),
     )
-    return student, student.init(key_of(config, 'student')) if params is None else params
 
 
-def build_discriminator(
-    config: config_dict.ConfigDict, tokenizer: Any, student: Student, student_params: Params
-) -> tuple[Discriminator, Params] | None:
-    """The discriminator and its initial parameters; None for a method that has no use for it."""
+def _discriminator(
+    config: config_dict.ConfigDict, tokenizer: Any, student: Student
+) -> Discriminator | None:
+    """None for a method that has no use for one."""
     settings = config.discriminator
-    if not contrastive(config) or not settings.weigh:
+    if not METHODS[config.method].weighs(config):
         return None
     if settings.pretrained == 'student':
         architecture = student.config
-        weights = jax.tree.map(jnp.copy, student.encoder.take(student_params))
     elif settings.pretrained:
-        architecture, weights = huggingface.load_encoder(settings.pretrained)
+        architecture = huggingface.load_encoder(settings.pretrained)[0]
         if architecture.vocab_size < len(tokenizer):
             raise InputError(
                 f'--config.discriminator.pretrained: {settings.pretrained} knows '
-                f'{architecture.vocab_size} pieces, the student has {len(tokenizer)}; it judges '
+                f'{architecture.vocab_size} pieces, the student has {len(tokenizer)}; it reads '
                 "the student's token ids, so take one with the same vocabulary, or 'student'."
             )
     else:
         version = config.student.version
         architecture = architectures.random_architecture(settings.size, version, tokenizer)
-        weights = None
-    encoder = architectures.encoder_for(
-        architecture,
-        tokenizer,
-        dropout_rate=config.student.dropout,
-        compute_dtype=_compute_dtype(config.student.compute_dtype),
-    )
-    discriminator = Discriminator(encoder)
-    params = discriminator.init(key_of(config, 'discriminator'))
-    if weights is not None:
-        params = discriminator.with_encoder(params, weights)
-    return discriminator, params
-
-
-def build_optimizer(
-    config: config_dict.ConfigDict,
-) -> tuple[optax.GradientTransformation, optax.Schedule]:
-    """The student's optimiser, and its learning rate by step."""
-    settings = config.optimizer
-    schedule = optimizers.learning_rate_schedule(
-        settings.learning_rate,
-        schedule=settings.schedule,
-        steps=config.train.steps,
-        warmup_steps=settings.warmup_steps,
-    )
-    return _adamw(config, schedule), schedule
-
-
-def build_discriminator_optimizers(
-    config: config_dict.ConfigDict,
-) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
-    """The discriminator's optimisers, of the pretraining and online; they share their state."""
-    settings = config.discriminator
-    pretraining = optimizers.learning_rate_schedule(
-        settings.learning_rate, schedule='linear', steps=settings.pretrain_steps
-    )
-    online = optimizers.learning_rate_schedule(
-        settings.online_learning_rate, schedule='constant', steps=config.train.steps
-    )
-    return _adamw(config, pretraining), _adamw(config, online)
-
-
-def contrast(config: config_dict.ConfigDict) -> steps.Contrast:
-    """The constants of QCRD's losses."""
-    loss = config.loss
-    return steps.Contrast(
-        alpha_pred=loss.alpha_pred,
-        alpha_cl=loss.alpha_cl,
-        alpha_disc=loss.alpha_disc,
-        alpha_disc_decay=loss.alpha_disc_decay,
-        decay_every=config.discriminator.decay_every,
-        beta=loss.beta,
-        margin=loss.margin,
-        scheme=loss.scheme,
-        discriminator=loss.discriminator,
-        update_every=config.discriminator.update_every,
-        teacher_negatives=config.negatives.source == 'self_consistency',
-    )
-
-
-def shared_information(config: config_dict.ConfigDict) -> steps.MutualInformation | None:
-    """MI's term; None for a method without it."""
-    if config.method not in ('mi', 'mi_qcrd'):
-        return None
-    return steps.MutualInformation(config.mi.weight, config.mi.variant)
-
-
-def negative_sampling(config: config_dict.ConfigDict, lengths: Lengths) -> NegativeSampling | None:
-    """How the generator is sampled; None where nothing is sampled."""
-    if not _samples(config):
-        return None
-    settings = config.negatives
-    return NegativeSampling(
-        count=settings.count,
-        temperature=settings.temperature,
-        max_length=min(settings.max_length or lengths.rationale, lengths.rationale),
-    )
-
-
-def generator_lag(config: config_dict.ConfigDict) -> int:
-    """Optimiser steps between the student and its generator, j I; 0 where there is no ring."""
-    settings = config.negatives
-    if not _samples(config) or settings.source != 'ring':
-        return 0
-    return settings.lag * settings.interval
-
-
-def contrastive(config: config_dict.ConfigDict) -> bool:
-    """Whether the method has negatives and a discriminator."""
-    return config.method in configuration.CONTRASTIVE
-
-
-def _samples(config: config_dict.ConfigDict) -> bool:
-    """Whether anything is sampled from a generator."""
-    settings = config.negatives
-    sampling = settings.source in ('ring', 'fixed') and settings.count > 0
-    return contrastive(config) and sampling
-
-
-def fixed_generator(
-    config: config_dict.ConfigDict, student: Student, theta_0: Params
-) -> Params | None:
-    """What source 'fixed' samples from (Table A3): a finished student, or theta_0."""
-    if not contrastive(config) or config.negatives.source != 'fixed':
-        return None
-    if not config.negatives.fixed:
-        return jax.tree.map(jnp.copy, theta_0)
-    architecture, params = huggingface.load_student(config.negatives.fixed)
-    expected, got = (jax.tree.map(jnp.shape, tree) for tree in (theta_0, params))
-    if expected != got or architecture.vocab_size != student.vocab_size:
-        raise InputError(
-            f'--config.negatives.fixed: {config.negatives.fixed} has another architecture than '
-            'the student; name a student of the same size and vocabulary.'
+    return Discriminator(
+        architectures.encoder_for(
+            architecture,
+            tokenizer,
+            dropout_rate=config.student.dropout,
+            compute_dtype=_compute_dtype(config.student.compute_dtype),
         )
-    return params
+    )
 
 
-def judged_questions(config: config_dict.ConfigDict) -> int:
-    """How many questions the discriminator's pretraining visits, and those held out from it."""
-    settings = config.discriminator
-    visited = settings.pretrain_steps * settings.batch_size
-    return max(math.ceil(visited / (1 - settings.holdout)), _MEASURED_QUESTIONS)
-
-
-def key_of(config: config_dict.ConfigDict, consumer: str) -> jax.Array:
-    """The key of one consumer of randomness: 'student', 'discriminator', 'pretrain' or 'train'."""
-    consumers = ('student', 'discriminator', 'pretrain', 'train')
-    return jax.random.fold_in(jax.random.key(config.seed), consumers.index(consumer))
+def _schedules(config: config_dict.ConfigDict) -> Sequence[optax.Schedule]:
+    """Learning rates of the student, of the discriminator's pretraining, and of its updates."""
+    settings, own = config.optimizer, config.discriminator
+    return (
+        optimizers.learning_rate_schedule(
+            settings.learning_rate,
+            schedule=settings.schedule,
+            steps=config.train.steps,
+            warmup_steps=settings.warmup_steps,
+        ),
+        optimizers.learning_rate_schedule(
+            own.learning_rate, schedule='linear', steps=own.pretrain_steps
+        ),
+        optimizers.learning_rate_schedule(
+            own.online_learning_rate, schedule='constant', steps=config.train.steps
+        ),
+    )
 
 
 def _adamw(
@@ -309,14 +297,11 @@ def _adamw(
     )
 
 
+def _key(config: config_dict.ConfigDict, consumer: str) -> jax.Array:
+    return jax.random.fold_in(jax.random.key(config.seed), _CONSUMERS.index(consumer))
+
+
 def _compute_dtype(name: str) -> Any:
     if name == 'auto':
         return jnp.float32 if jax.default_backend() == 'cpu' else jnp.bfloat16
     return jnp.dtype(name)
-
-
-def student_name(config: config_dict.ConfigDict) -> str:
-    """How summaries call the student."""
-    settings = config.student
-    random = f'{architectures.describe(settings.size, settings.version)} (random)'
-    return settings.pretrained or random

@@ -1,10 +1,10 @@
-"""Checkpoints through Orbax: all that a run needs to go on bit for bit, and proof it is whole.
+"""Checkpoints through Orbax: all that a run needs to resume bit for bit, and proof it is whole.
 
 Orbax commits a step atomically, so a kill in the middle of a save leaves the last step as it was.
 It does not notice flipped bits, and it may list a step whose files are gone. So each step carries
 SHA-256 digests of its arrays and of its record; `restore` verifies them, falls back step by step
-with a loud line in the log, moves what is damaged aside, and never starts again from nothing on its
-own.
+with a loud line in the log, moves what is damaged aside, and never starts again from nothing by
+itself.
 """
 
 import contextlib
@@ -216,7 +216,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _check_same_arrays(where: pathlib.Path, described: dict[str, Any], like: Any) -> None:
-    """Tells another architecture or method apart from damage."""
+    """Distinguishes another architecture or method from damage."""
     expected = {
         name: (list(leaf.shape), str(leaf.dtype)) for name, leaf in _named_leaves(like).items()
     }

@@ -24,7 +24,7 @@ class MetricsLog:
 
         Args:
           workdir: of the run.
-          resume_step: the step the run goes on from; None starts the log anew.
+          resume_step: the step the run resumes from; None starts the log anew.
         """
         self._path = pathlib.Path(workdir) / 'metrics.jsonl'
         kept = [] if resume_step is None else _records_until(self._path, resume_step)

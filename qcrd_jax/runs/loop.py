@@ -1,165 +1,208 @@
-"""The loop: it takes the steps of a run, or of several seeds at once, and does all I/O around them.
+"""The loop: it takes the steps of a run, or of several seeds at once, and does the I/O around them.
 
-Seeds that are before the same step advance in one program (`qcrd_jax.seeds`). After a kill some of
-them may be ahead of others by a checkpoint: those behind then catch up first, on their own.
+Seeds that are before the same step advance in one program (`programs.over_seeds`). After a kill
+some of them may be ahead of others by a checkpoint: those behind then catch up first, by
+themselves.
 """
 
 import contextlib
-import dataclasses
 import time
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import tqdm
 
-from qcrd_jax.runs import assembly
-from qcrd_jax.methods import (seeds, metrics as step_metrics)
-from qcrd_jax.runs import workdir as workdirs
-from qcrd_jax.runs.checkpoint import Checkpointer
 from qcrd_jax.errors import InputError
-from qcrd_jax.runs.log import MetricsLog
+from qcrd_jax.evaluation.answering import answer_accuracy
+from qcrd_jax.evaluation.metrics import Ratio
+from qcrd_jax.methods import metrics, programs
 from qcrd_jax.methods.metrics import Metrics
-from qcrd_jax.methods.stepping import (Progress, Stepper)
-from qcrd_jax.runs.train import (Position, Trained, Trainer)
+from qcrd_jax.methods.programs import BatchStream, Programs, Progress
+from qcrd_jax.models.protocol import Params
+from qcrd_jax.runs import position as positions
+from qcrd_jax.runs import workdir as workdirs
+from qcrd_jax.runs.assembly import Run
+from qcrd_jax.runs.checkpoint import Checkpointer
+from qcrd_jax.runs.log import MetricsLog
+from qcrd_jax.runs.position import Best, Position
+from qcrd_jax.runs.pretraining import pretrain_discriminator
 
 
-@dataclasses.dataclass
-class _Run:
-    """A run while it is trained: its records, and how far it has come."""
+class _Records(NamedTuple):
+    """A run that is being trained, and where its records go."""
 
-    trainer: Trainer
+    run: Run
     checkpointer: Checkpointer
     log: MetricsLog
-    position: Position
 
 
-def train(trainers: Sequence[Trainer]) -> list[Trained]:
+class _Group(NamedTuple):
+    """Runs that advance in one program."""
+
+    records: Sequence[_Records]
+    programs: Programs
+    batches: BatchStream
+    key: jax.Array
+    fixed_generator: Params | None
+
+    @property
+    def several(self) -> bool:
+        return len(self.records) > 1
+
+    def joined(self, runs: Sequence[Progress]) -> Progress:
+        """The progress of the runs as the program takes it."""
+        return programs.stack(runs) if self.several else runs[0]
+
+    def of(self, progress: Progress, place: int) -> Progress:
+        """The progress of one run."""
+        return programs.unstack(progress, place) if self.several else progress
+
+
+def train(runs: Sequence[Run]) -> list[Position]:
     """Trains to the last step, from the latest checkpoint if there is one; selects on validation.
 
     Args:
-      trainers: one run, or several that differ in their seed and workdir alone.
+      runs: one run, or several that only differ in their seed and workdir.
 
     Returns:
-      The finished runs.
+      The positions at the last step.
 
     Raises:
       InputError: if a gradient is not finite and the configuration says to stop; what was reached
         before is in the checkpoints.
     """
-    steps = trainers[0].config.train.steps
+    steps = runs[0].config.train.steps
     with contextlib.ExitStack() as stack:
-        runs = [_open(stack, trainer) for trainer in trainers]
-        while (step := min(run.position.step for run in runs)) < steps:
-            group = [run for run in runs if run.position.step == step]
-            ahead = [run.position.step for run in runs if run.position.step > step]
-            _advance(group, min(ahead, default=steps))
-    alone = len(runs) == 1
-    return [run.trainer.finished(run.position, timed=alone) for run in runs]
+        opened = [_open(stack, run) for run in runs]
+        records = [each for each, _ in opened]
+        reached = {place: position for place, (_, position) in enumerate(opened)}
+        del opened
+        while (step := min(position.step for position in reached.values())) < steps:
+            group = [place for place, position in reached.items() if position.step == step]
+            ahead = [position.step for position in reached.values() if position.step > step]
+            # Taken out: nobody else holds the buffers that the steps donate.
+            taken = [reached.pop(place) for place in group]
+            advanced = _advance([records[i] for i in group], taken, min(ahead, default=steps))
+            reached |= zip(group, advanced, strict=True)
+    return [reached[place] for place in range(len(runs))]
 
 
-def _open(stack: contextlib.ExitStack, trainer: Trainer) -> _Run:
-    """Restores a run, or starts it."""
-    checkpointer = stack.enter_context(Checkpointer(workdirs.checkpoints(trainer.workdir)))
-    position = trainer.restore(checkpointer)
+def validate(run: Run, params: Params) -> Ratio:
+    """Greedy accuracy on the validation split."""
+    texts = run.answering.labels(params, run.evaluation_batches('validation'))
+    _, ratio = answer_accuracy(texts, run.corpus.examples['validation'], run.corpus.answer_type)
+    return ratio
+
+
+def _open(stack: contextlib.ExitStack, run: Run) -> tuple[_Records, Position]:
+    """Restores a run, or starts it: then its discriminator is pretrained, if it has one."""
+    checkpointer = stack.enter_context(Checkpointer(workdirs.checkpoints(run.workdir)))
+    position = positions.restore(run, checkpointer)
     resumed = position.step if position else None
-    log = stack.enter_context(MetricsLog(trainer.workdir, resume_step=resumed))
-    if position is None:
-        position = trainer.start(log)
-        trainer.save(checkpointer, position)
-    else:
-        print(f'going on from step {position.step}', flush=True)
-    return _Run(trainer, checkpointer, log, position)
+    log = stack.enter_context(MetricsLog(run.workdir, resume_step=resumed))
+    if position is not None:
+        print(f'resuming from step {position.step}', flush=True)
+        return _Records(run, checkpointer, log), position
+    theta_0, discriminator, separation = run.student_parameters(), None, None
+    if run.discriminator is not None:
+        discriminator, separation = pretrain_discriminator(run, theta_0, log)
+    position = positions.first(run, theta_0, discriminator, separation)
+    positions.save(run, checkpointer, position)
+    return _Records(run, checkpointer, log), position
 
 
-def _advance(group: Sequence[_Run], limit: int) -> None:
-    """Takes the runs of a group, all before the same step, to a later one."""
-    settings = group[0].trainer.config.train
+def _advance(records: Sequence[_Records], taken: list[Position], limit: int) -> list[Position]:
+    """Takes runs, all before the same step, to a later one; `taken` is emptied."""
+    settings, group = records[0].run.config.train, _group(records)
     every = (settings.log_every, settings.evaluate_every, settings.checkpoint_every)
-    step, stepper = group[0].position.step, _stepper(group)
-    progress = _joined(group)
-    what = 'train' if len(group) == 1 else f'train {len(group)} seeds'
+    step, separations = taken[0].step, [position.separation for position in taken]
+    best = [position.best for position in taken]
+    progress = group.joined([position.progress for position in taken])
+    taken.clear()
+
+    def reached(step: int) -> list[Position]:
+        return [
+            Position(step, group.of(progress, place), best[place], separations[place])
+            for place in range(len(records))
+        ]
+
+    what = f'train {len(records)} seeds' if group.several else 'train'
     saved = time.monotonic()
     with tqdm.tqdm(
         total=settings.steps, initial=step, desc=what, unit='step', mininterval=1
     ) as bar:
         while step < limit:
             stop = min(limit, *(step - step % interval + interval for interval in every))
-            progress = _window(group, stepper, progress, step, stop, bar)
+            progress = _window(group, progress, step, stop, bar)
             step = stop
             if step % settings.evaluate_every == 0 or step == settings.steps:
-                _validate(group, step, progress, bar)
+                best = [
+                    _select(each, step, group.of(progress, place).state.params, best[place])
+                    for place, each in enumerate(records)
+                ]
+                mean = np.mean([chosen.accuracy for chosen in best])
+                bar.set_postfix(validation=f'{mean:.3f} best')
             minutes = (time.monotonic() - saved) / 60
             due = step % settings.checkpoint_every == 0 and minutes >= settings.checkpoint_minutes
             if due or step == limit:
-                _save(group, step, limit, progress)
+                for each, position in zip(records, reached(step), strict=True):
+                    positions.save(each.run, each.checkpointer, position)
                 saved = time.monotonic()
+    return reached(limit)
 
 
-def _stepper(group: Sequence[_Run]) -> Stepper:
-    trainers = [run.trainer for run in group]
-    first, together = trainers[0], len(group) > 1
-    step, chunk = first.programs(together=together)
-    streams = [trainer.training_batches() for trainer in trainers]
-    keys = [assembly.key_of(trainer.config, 'train') for trainer in trainers]
-    fixed = [trainer.fixed_generator() for trainer in trainers]
-    return Stepper(
-        step,
-        chunk,
-        seeds.StackedBatches(streams) if together else streams[0],
-        jnp.stack(keys) if together else keys[0],
-        lag=first.lag,
-        fixed_generator=seeds.stack_trees(fixed) if together else fixed[0],
+def _group(records: Sequence[_Records]) -> _Group:
+    runs = [each.run for each in records]
+    method, streams = runs[0].method, [run.training_batches() for run in runs]
+    keys = [run.key('train') for run in runs]
+    fixed = [run.fixed_generator(run.student_parameters) for run in runs]
+    if len(runs) == 1:
+        return _Group(records, programs.compiled(method), streams[0], keys[0], fixed[0])
+    return _Group(
+        records,
+        programs.compiled(programs.over_seeds(method)),
+        programs.StackedBatches(streams),
+        jnp.stack(keys),
+        programs.stack_trees(fixed),
     )
 
 
-def _joined(group: Sequence[_Run]) -> Progress:
-    """The progress of the group as its program takes it."""
-    runs = [run.position.progress for run in group]
-    return runs[0] if len(runs) == 1 else seeds.stack(runs)
-
-
-def _of(group: Sequence[_Run], progress: Progress, place: int) -> Progress:
-    """The progress of one run of the group."""
-    return progress if len(group) == 1 else seeds.unstack(progress, place)
-
-
-def _window(
-    group: Sequence[_Run],
-    stepper: Stepper,
-    progress: Progress,
-    step: int,
-    stop: int,
-    bar: tqdm.tqdm,
-) -> Progress:
+def _window(group: _Group, progress: Progress, step: int, stop: int, bar: tqdm.tqdm) -> Progress:
     """Takes the steps up to `stop` and logs their means, and a run's share of the time."""
     start, first, window = time.perf_counter(), step, []
     while step < stop:
         before = step
-        progress, step, metrics = stepper.advance(progress, step, stop)
-        window.append(metrics)
+        progress, step, taken = group.programs.advance(
+            progress, group.batches, group.key, step, stop, group.fixed_generator
+        )
+        window.append(taken)
         bar.update(step - before)
     window = jax.device_get(window)
-    seconds = (time.perf_counter() - start) / (stop - first) / len(group)
-    for place, run in enumerate(group):
+    seconds = (time.perf_counter() - start) / (stop - first) / len(group.records)
+    for place, each in enumerate(group.records):
         own = window
-        if len(group) > 1:
+        if group.several:
             own = jax.tree.map(lambda leaf, place=place: np.asarray(leaf)[..., place], window)
-        _log_window(run, own, first, stop, seconds)
+        _log_window(each, own, first, stop, seconds)
     return progress
 
 
-def _log_window(run: _Run, window: list[Metrics], first: int, stop: int, seconds: float) -> None:
-    values = step_metrics.mean(window)
+def _log_window(
+    records: _Records, window: list[Metrics], first: int, stop: int, seconds: float
+) -> None:
+    run = records.run
+    values = metrics.mean(window)
     values |= {
-        'nonfinite': sum(float(np.sum(metrics['nonfinite'][0])) for metrics in window),
-        'learning_rate': float(run.trainer.schedule(stop - 1)),
+        'nonfinite': sum(float(np.sum(taken['nonfinite'][0])) for taken in window),
+        'learning_rate': float(run.schedule(stop - 1)),
         'seconds_per_step': seconds,
     }
-    run.log.write('train', stop, values)
-    if values['nonfinite'] and run.trainer.config.train.on_nonfinite == 'stop':
-        flags = np.concatenate([np.atleast_1d(metrics['nonfinite'][0]) for metrics in window])
+    records.log.write('train', stop, values)
+    if values['nonfinite'] and run.config.train.on_nonfinite == 'stop':
+        flags = np.concatenate([np.atleast_1d(taken['nonfinite'][0]) for taken in window])
         bad = first + int(np.argmax(flags > 0))
         raise InputError(
             f'step {bad}: the gradient is not finite. The last checkpoint is before it; lower '
@@ -168,20 +211,10 @@ def _log_window(run: _Run, window: list[Metrics], first: int, stop: int, seconds
         )
 
 
-def _validate(group: Sequence[_Run], step: int, progress: Progress, bar: tqdm.tqdm) -> None:
-    for place, run in enumerate(group):
-        params = _of(group, progress, place).state.params
-        best = run.trainer.validate(run.log, step, params, run.position.best)
-        run.position = dataclasses.replace(run.position, best=best)
-    accuracies = [run.position.best.accuracy for run in group]
-    bar.set_postfix(validation=f'{np.mean(accuracies):.3f} best')
-
-
-def _save(group: Sequence[_Run], step: int, limit: int, progress: Progress) -> None:
-    for place, run in enumerate(group):
-        position = dataclasses.replace(
-            run.position, step=step, progress=_of(group, progress, place)
-        )
-        run.trainer.save(run.checkpointer, position)
-        if step == limit:  # before that it would be one more copy in memory
-            run.position = position
+def _select(records: _Records, step: int, params: Params, best: Best) -> Best:
+    """Validates a student, and keeps it if it is better than the best so far."""
+    ratio = validate(records.run, params)
+    better = ratio.value > best.accuracy
+    values = {'accuracy': ratio.value, 'correct': ratio.numerator, 'total': ratio.denominator}
+    records.log.write('validation', step, values | {'best': better})
+    return Best(jax.device_get(params), step, ratio.value) if better else best

@@ -2,8 +2,9 @@
 
 import dataclasses
 import functools
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -11,18 +12,25 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import tqdm
-from jaxtyping import Array, Float, Int
 
-from qcrd_jax.methods import metrics as step_metrics
-from qcrd_jax.data import (augment, batches, encoding)
+from qcrd_jax.data import augment, batches, encoding
 from qcrd_jax.data.batches import Lengths
+from qcrd_jax.data.corpus import Corpus
 from qcrd_jax.data.encoding import Encoded
-from qcrd_jax.data.schema import (AnswerType, Example)
+from qcrd_jax.data.schema import AnswerType, Example, PositivesRule
 from qcrd_jax.data.self_consistency import split_samples
+from qcrd_jax.errors import InputError
+from qcrd_jax.evaluation import scoring
 from qcrd_jax.evaluation.metrics import roc_auc
-from qcrd_jax.methods.discriminator import (DiscriminatorState, joined_length, make_discriminator_step, score_rationales)
+from qcrd_jax.methods import metrics
+from qcrd_jax.methods.discriminator import joined_length, make_discriminator_step
+from qcrd_jax.methods.state import DiscriminatorState
 from qcrd_jax.models.discriminator import Discriminator
 from qcrd_jax.models.protocol import Params
+from qcrd_jax.runs.assembly import Run
+from qcrd_jax.runs.log import MetricsLog
+
+_MEASURED_QUESTIONS = 1000  # that are kept for measuring a discriminator that learns from fewer
 
 
 class Separation(NamedTuple):
@@ -40,42 +48,106 @@ class Separation(NamedTuple):
     positive_score: float | None
     negative_score: float | None
 
+    def __str__(self) -> str:
+        def show(value: float | None) -> str:
+            return 'none held out' if value is None else f'{value:.3f}'
 
-class JudgeData(NamedTuple):
+        return (
+            'discriminator on held-out questions: '
+            f'ROC-AUC {show(self.auc)} '
+            f"(only against the teacher's own negatives {show(self.auc_teacher)}), "
+            f'mean score of positives {show(self.positive_score)}, '
+            f'of negatives {show(self.negative_score)}'
+        )
+
+
+class DiscriminatorData(NamedTuple):
     """What the discriminator learns from, and what is held out to measure it."""
 
     train: Encoded
     held_out: Encoded  # balanced like `train`
-    held_out_teacher: Encoded  # the same questions with the teacher's negatives alone
+    held_out_teacher: Encoded  # the same questions with only the teacher's negatives
     lengths: Lengths
 
 
-def judge_data(
-    examples: Sequence[Example],
-    encoded: Encoded,
-    lengths: Lengths,
-    tokenizer: Any,
+def pretrain_discriminator(
+    run: Run, theta_0: Params, log: MetricsLog
+) -> tuple[DiscriminatorState, Separation]:
+    """Pretrains the discriminator of a run that has one (A.3), measures it, and says how it did.
+
+    Args:
+      run: the run.
+      theta_0: the student's initial parameters.
+      log: gets the metrics, as phase 'discriminator'.
+
+    Raises:
+      InputError: if a gradient is not finite and the configuration says to stop.
+    """
+    config, discriminator = run.config, run.discriminator
+    assert discriminator is not None
+    settings = config.discriminator
+    data = discriminator_data(
+        run.corpus,
+        positives=config.data.positives,
+        samples=config.data.samples,
+        corrupt=config.data.augment,
+        tagger=augment.load_tagger(config.data.tagger),
+        holdout=settings.holdout,
+        at_most=_questions(settings),
+        seed=config.seed,
+    )
+
+    def write(step: int, values: dict[str, Any]) -> None:
+        log.write('discriminator', step, values)
+        if values['nonfinite'] and config.train.on_nonfinite == 'stop':
+            raise InputError(
+                f'discriminator, before step {step}: the gradient is not finite; lower '
+                '--config.discriminator.learning_rate, or pass over such steps by '
+                '--config.train.on_nonfinite=skip.'
+            )
+
+    state = pretrain(
+        discriminator,
+        run.discriminator_parameters(theta_0),
+        run.pretraining_optimizer,
+        data,
+        steps=settings.pretrain_steps,
+        batch_size=settings.batch_size,
+        kind=config.loss.discriminator,
+        key=run.key('pretrain'),
+        seed=config.seed,
+        log=write,
+    )
+    size = config.evaluation.batch_size
+    separation = measure(discriminator, state.params, data, batch_size=size)
+    print(separation, flush=True)
+    return state, separation
+
+
+def _questions(settings: Any) -> int:
+    """How many questions the pretraining visits, and those held out from it."""
+    visited = settings.pretrain_steps * settings.batch_size
+    return max(math.ceil(visited / (1 - settings.holdout)), _MEASURED_QUESTIONS)
+
+
+def discriminator_data(
+    corpus: Corpus,
     *,
-    answer_type: AnswerType,
-    positives: str,
+    positives: PositivesRule,
     samples: int,
     corrupt: bool,
     tagger: augment.Tagger,
     holdout: float,
     at_most: int,
     seed: int,
-) -> JudgeData:
+) -> DiscriminatorData:
     """Balances positives and negatives of every question, and holds some questions out (A.3).
 
     A question with fewer negatives than positives gets corrupted copies of its positives, with
     masked and replaced words, numbers and operators, until there are as many of both.
 
     Args:
-      examples: the training split.
-      encoded: the same, tokenised.
-      lengths: the shape of the run's batches.
-      tokenizer: of the student.
-      answer_type: how answers are compared; arithmetic has its numbers and operators corrupted.
+      corpus: its training split is used.
       positives: which samples are positives, see `self_consistency.split_samples`.
       samples: K, teacher samples used per question.
       corrupt: False leaves the classes as they are.
@@ -85,6 +157,7 @@ def judge_data(
         no corrupted negatives.
       seed: of the corruptions and of the choice of questions.
     """
+    examples, answer_type = corpus.examples['train'], corpus.answer_type
     rng = np.random.default_rng(seed)
     used = rng.permutation(len(examples))[:at_most]
     corruption = functools.partial(
@@ -101,22 +174,23 @@ def judge_data(
         )
         for place in used
     ]
-    encoded = encoded.take(used)
-    balanced = encoding.with_negatives(encoded, tokenizer, negatives)
+    encoded = corpus.encoded['train'].take(used)
+    balanced = encoding.with_negatives(encoded, corpus.tokenizer, negatives)
     held = max(1, round(holdout * len(used))) if holdout else 0
     both = (balanced.positives.sizes > 0) & (balanced.negatives.sizes > 0)
-    return JudgeData(
+    most = int(balanced.negatives.sizes.max(initial=1))
+    return DiscriminatorData(
         balanced.take(held + np.flatnonzero(both[held:])),
         balanced.take(range(held)),
         encoded.take(range(held)),
-        dataclasses.replace(lengths, negatives=int(balanced.negatives.sizes.max(initial=1))),
+        dataclasses.replace(corpus.lengths, negatives=most),
     )
 
 
 def _balanced_negatives(
     example: Example,
     answer_type: AnswerType,
-    positives: str,
+    positives: PositivesRule,
     samples: int,
     corrupt: Callable[[str], str] | None,
     rng: np.random.Generator,
@@ -135,7 +209,7 @@ def pretrain(
     discriminator: Discriminator,
     params: Params,
     optimizer: optax.GradientTransformation,
-    data: JudgeData,
+    data: DiscriminatorData,
     *,
     steps: int,
     batch_size: int,
@@ -145,16 +219,16 @@ def pretrain(
     log: Callable[[int, dict[str, Any]], None],
     log_every: int = 10,
 ) -> DiscriminatorState:
-    """Trains the discriminator on L_D alone.
+    """Trains the discriminator, only on L_D.
 
     Its AdamW moments are part of what is returned: without them the first online update would move
     every parameter by the whole learning rate, and undo much of this.
 
     Args:
-      discriminator: the judge.
+      discriminator: the model.
       params: its initial parameters; they are donated.
       optimizer: of this pretraining; the online one must be of the same kind.
-      data: of `judge_data`.
+      data: of `discriminator_data`.
       steps: optimiser steps.
       batch_size: questions per step.
       kind: which L_D.
@@ -163,7 +237,7 @@ def pretrain(
       log: called with a step and its metrics.
       log_every: steps between calls of `log`.
     """
-    state = DiscriminatorState(params, optimizer.init(params), jnp.int32(0))
+    state = DiscriminatorState.create(params, optimizer)
     if not len(data.train):
         return state
     step = _compiled_step(discriminator, optimizer, kind)
@@ -172,10 +246,10 @@ def pretrain(
     for t in tqdm.trange(steps, desc='discriminator', unit='step', mininterval=1.0):
         batch = stream[t]
         length = joined_length(batch, discriminator.pad_id)
-        state, metrics = step(state, batch, key, length=length)
-        window.append(metrics)
+        state, taken = step(state, batch, key, length=length)
+        window.append(taken)
         if (t + 1) % log_every == 0 or t + 1 == steps:
-            values = step_metrics.mean(window)  # waits for the device
+            values = metrics.mean(window)  # waits for the device
             seconds = (time.perf_counter() - start) / len(window)
             log(t + 1, values | {'seconds_per_step': seconds})
             window, start = [], time.perf_counter()
@@ -195,56 +269,24 @@ def _compiled_step(
 
 
 def measure(
-    discriminator: Discriminator, params: Params, data: JudgeData, *, batch_size: int
+    discriminator: Discriminator, params: Params, data: DiscriminatorData, *, batch_size: int
 ) -> Separation:
     """Scores the rationales that were held out."""
-    positive, negative = score_split(
-        discriminator, params, data.held_out, data.lengths, batch_size=batch_size
-    )
-    _, teacher = score_split(
-        discriminator, params, data.held_out_teacher, data.lengths, batch_size=batch_size
-    )
+
+    def scores(encoded: Encoded) -> tuple[np.ndarray, np.ndarray]:
+        positive, negative = (
+            np.concatenate([np.zeros(0, np.float32), *groups])
+            for groups in scoring.score_groups(
+                discriminator, params, encoded, data.lengths, batch_size=batch_size
+            )
+        )
+        return positive, negative
+
+    positive, negative = scores(data.held_out)
+    _, teacher = scores(data.held_out_teacher)
     return Separation(
         roc_auc(positive, negative),
         roc_auc(positive, teacher),
         float(positive.mean()) if positive.size else None,
         float(negative.mean()) if negative.size else None,
     )
-
-
-def score_split(
-    discriminator: Discriminator,
-    params: Params,
-    encoded: Encoded,
-    lengths: Lengths,
-    *,
-    batch_size: int,
-) -> tuple[np.ndarray, np.ndarray]:
-    """The scores of all positives and of all negatives of a split."""
-    positive, negative = [np.zeros(0, np.float32)], [np.zeros(0, np.float32)]
-    for batch in batches.evaluation_batches(encoded, lengths, batch_size=batch_size):
-        for kind, scores in (('positive', positive), ('negative', negative)):
-            values = score(discriminator, params, batch['question_ids'], batch[f'{kind}_ids'])
-            scores.append(values[batch[f'{kind}_mask'] & batch['example_mask'][:, None]])
-    return np.concatenate(positive), np.concatenate(negative)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _score(
-    discriminator: Discriminator,
-    params: Params,
-    question_ids: Int[Array, 'B S'],
-    rationale_ids: Int[Array, 'B R T'],
-) -> Float[Array, 'B R']:
-    batch = {'question_ids': question_ids}
-    return score_rationales(discriminator, params, batch, rationale_ids, None)
-
-
-def score(
-    discriminator: Discriminator,
-    params: Params,
-    question_ids: Int[np.ndarray, 'B S'],
-    rationale_ids: Int[Array | np.ndarray, 'B R T'],
-) -> Float[np.ndarray, 'B R']:
-    """D(x, r) of eq. 1, outside of any step."""
-    return np.asarray(_score(discriminator, params, question_ids, rationale_ids))

@@ -1,59 +1,70 @@
-"""What a trained run leaves behind: test accuracy, predictions, scores, export, summary, report."""
+"""What a trained run leaves behind: test accuracy, predictions, scores, export, summary."""
 
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from qcrd_jax.runs import (assembly, log as metrics_log, pretraining)
 from qcrd_jax import files
 from qcrd_jax.data import batches
-from qcrd_jax.evaluation import answering as prediction
-from qcrd_jax.evaluation.metrics import (Ratio, roc_auc)
-from qcrd_jax.models import (huggingface, parameter_count)
+from qcrd_jax.data.corpus import Corpus
+from qcrd_jax.evaluation import scoring
+from qcrd_jax.evaluation.answering import Batches, answer_accuracy
+from qcrd_jax.evaluation.metrics import Ratio, roc_auc
+from qcrd_jax.methods import programs
+from qcrd_jax.models import huggingface, parameter_count
 from qcrd_jax.models.protocol import Params
-from qcrd_jax.runs.train import (Trained, Trainer)
+from qcrd_jax.runs import log as metrics_log
+from qcrd_jax.runs.assembly import Run, student_name
+from qcrd_jax.runs.position import Position
 
 
-def finish(trainer: Trainer, trained: Trained) -> dict[str, Any]:
+def finish(run: Run, position: Position, *, timed: bool = True) -> dict[str, Any]:
     """Evaluates the selected student on the test split and writes everything but the report.
+
+    Args:
+      run: the run.
+      position: at its last step.
+      timed: whether the sampling of negatives is timed by itself.
 
     Returns:
       The summary, as `summary.json` has it.
     """
-    workdir, steps = trainer.workdir, trainer.config.train.steps
-    ratio = write_predictions(trainer, trained)
+    workdir, steps = run.workdir, run.config.train.steps
+    sampling = sampling_seconds(run, position) if timed else None
+    ratio = write_predictions(run, position)
     counts = {'accuracy': ratio.value, 'correct': ratio.numerator, 'total': ratio.denominator}
     with metrics_log.MetricsLog(workdir, resume_step=steps) as log:
-        log.write('test', trained.best.step, counts)
-    if trained.discriminator is not None:
-        write_scores(trainer, trained)
-    write_case_study(trainer, trained)
-    export(trainer, trained)
-    summary = summarize(trainer, trained, ratio)
+        log.write('test', position.best.step, counts)
+    if run.discriminator is not None:
+        write_scores(run, position)
+    write_case_study(run, position)
+    export(run, position)
+    summary = summarize(run, position, ratio, sampling)
     files.write_json(workdir / 'summary.json', summary)
     return summary
 
 
-def write_predictions(trainer: Trainer, trained: Trained) -> Ratio:
+def write_predictions(run: Run, position: Position) -> Ratio:
     """Writes `predictions.jsonl`: of every test question the greedy label and the rationales.
 
     `rationale` is greedy, `rationale_t0.7` sampled at 0.7, and so on.
     """
-    params, corpus = trained.best.params, trained.corpus
-    texts, ratio = trainer.predict('test', params)
-    temperatures = (0.0, *trainer.config.evaluation.rationales)
+    params, asked = _chosen(position), run.evaluation_batches('test')
+    texts = run.answering.labels(params, asked)
     rationales = {
-        f'rationale_t{temperature}' if temperature else 'rationale': trainer.rationales(
-            trainer.evaluation_batches('test'), params, temperature
+        f'rationale_t{temperature}' if temperature else 'rationale': run.answering.rationales(
+            params, asked, temperature
         )
-        for temperature in temperatures
+        for temperature in (0.0, *run.config.evaluation.rationales)
     }
-    examples = corpus.examples['test']
-    verdicts, _ = prediction.answer_accuracy(texts, examples, corpus.answer_type)
+    examples = run.corpus.examples['test']
+    verdicts, ratio = answer_accuracy(texts, examples, run.corpus.answer_type)
     files.write_jsonl(
-        trainer.workdir / 'predictions.jsonl',
+        run.workdir / 'predictions.jsonl',
         (
             {
                 'id': example.id,
@@ -71,60 +82,60 @@ def write_predictions(trainer: Trainer, trained: Trained) -> Ratio:
     return ratio
 
 
-def write_scores(trainer: Trainer, trained: Trained) -> None:
+def write_scores(run: Run, position: Position) -> None:
     """Writes `scores.json` (Fig. 6) and `examples.jsonl`: test rationales and their scores."""
-    judge = trained.progress.state.discriminator.params
-    corpus = trained.corpus
     # A key of its own makes the draws of one temperature independent of another's.
-    key = assembly.key_of(trainer.config, 'train')
+    key, asked = run.key('train'), run.evaluation_batches('test')
     sampled = {
-        temperature: _sample(
-            trained,
-            trainer.evaluation_batches('test'),
-            temperature,
-            jax.random.fold_in(key, number),
+        temperature: _scored_samples(
+            run, position, asked, temperature, jax.random.fold_in(key, number)
         )
-        for number, temperature in enumerate(trainer.config.evaluation.temperatures)
+        for number, temperature in enumerate(run.config.evaluation.temperatures)
     }
-    positive, negative = _teacher_scores(trainer, trained, judge)
+    positive, negative = scoring.score_groups(
+        run.discriminator,
+        position.progress.state.discriminator.params,
+        run.corpus.encoded['test'],
+        run.corpus.lengths,
+        batch_size=run.config.evaluation.batch_size,
+    )
     scores = {
-        'teacher_positive': [score for group in positive for score in group],
-        'teacher_negative': [score for group in negative for score in group],
+        'teacher_positive': np.concatenate(positive).tolist(),
+        'teacher_negative': np.concatenate(negative).tolist(),
     }
     for temperature, (_, values) in sampled.items():
         scores[f'student_t{temperature}'] = values
     scores['auc'] = roc_auc(scores['teacher_positive'], scores['teacher_negative'])
-    files.write_json(trainer.workdir / 'scores.json', scores)
-
+    files.write_json(run.workdir / 'scores.json', scores)
     files.write_jsonl(
-        trainer.workdir / 'examples.jsonl',
-        (_example(corpus, int(i), positive, negative, sampled) for i in _shown(trainer)),
+        run.workdir / 'examples.jsonl',
+        (_example(run.corpus, int(i), positive[i], negative[i], sampled) for i in _shown(run)),
     )
 
 
-def write_case_study(trainer: Trainer, trained: Trained) -> None:
+def write_case_study(run: Run, position: Position) -> None:
     """Writes `case_study.jsonl` (Fig. 5): of some test questions, rationales by temperature.
 
     A question's draws are the same at every temperature, and those of `predictions.jsonl`: what
-    differs between its rationales comes from the temperature alone.
+    differs between its rationales only comes from the temperature.
     """
-    config, corpus, shown = trainer.config, trained.corpus, _shown(trainer)
+    config, corpus, shown = run.config, run.corpus, _shown(run)
     asked = batches.evaluation_batches(
         corpus.encoded['test'].take(shown),
         corpus.lengths,
         batch_size=config.evaluation.batch_size,
     )
     asked = [batch | {'example_index': shown[batch['example_index']]} for batch in asked]
-    key = jax.random.key(config.seed)
-    judged = trained.progress.state.discriminator is not None
+    key, params = jax.random.key(config.seed), _chosen(position)
     written = {
-        temperature: _sample(trained, asked, temperature, key)
-        if judged
-        else (trainer.rationales(asked, trained.best.params, temperature), [])
+        temperature: _scored_samples(run, position, asked, temperature, key)
+        if run.discriminator is not None
+        else (run.answering.rationales(params, asked, temperature), [])
         for temperature in config.evaluation.case_temperatures
     }
+    examples = [corpus.examples['test'][int(i)] for i in shown]
     files.write_jsonl(
-        trainer.workdir / 'case_study.jsonl',
+        run.workdir / 'case_study.jsonl',
         (
             {
                 'id': example.id,
@@ -141,40 +152,37 @@ def write_case_study(trainer: Trainer, trained: Trained) -> None:
                     for temperature, (texts, scores) in written.items()
                 ],
             }
-            for row, example in enumerate(corpus.examples['test'][int(i)] for i in shown)
+            for row, example in enumerate(examples)
         ),
     )
 
 
-def _shown(trainer: Trainer) -> np.ndarray:
-    """The test questions that the report shows: some that are evenly spread."""
-    count = len(trainer.corpus.examples['test'])
-    number = min(trainer.config.evaluation.examples, count)
-    return np.linspace(0, count - 1, number).astype(int)
-
-
-def export(trainer: Trainer, trained: Trained) -> pathlib.Path:
+def export(run: Run, position: Position) -> pathlib.Path:
     """Writes the selected student to `hf/`, as Hugging Face transformers loads it."""
-    folder = trainer.workdir / 'hf'
-    huggingface.save_student(
-        folder, trained.student.config, trained.best.params, trained.corpus.tokenizer
-    )
+    folder = run.workdir / 'hf'
+    huggingface.save_student(folder, run.student.config, position.best.params, run.corpus.tokenizer)
     return folder
 
 
-def summarize(trainer: Trainer, trained: Trained, ratio: Ratio) -> dict[str, Any]:
-    """The run in one flat record."""
-    config, best = trainer.config, trained.best
-    windows = metrics_log.read(trainer.workdir, 'train')
+def summarize(run: Run, position: Position, ratio: Ratio, sampling: float | None) -> dict[str, Any]:
+    """The run in one flat record.
+
+    Args:
+      run: the run.
+      position: at its last step.
+      ratio: of the right test answers.
+      sampling: seconds that negatives take a step, measured by themselves.
+    """
+    config, best, separation = run.config, position.best, position.separation
+    windows = metrics_log.read(run.workdir, 'train')
     # The first window holds the compilation.
     seconds = float(np.median([record['seconds_per_step'] for record in windows][1:] or [np.nan]))
-    share = trained.sampling_seconds / seconds if trained.sampling_seconds else None
-    judge = trained.progress.state.discriminator
-    separation = trained.separation
-    training, judging = (
+    share = sampling / seconds if sampling else None
+    discriminator = position.progress.state.discriminator
+    training, pretraining = (
         metrics_log.total_seconds(
             (record['step'], record['seconds_per_step'])
-            for record in metrics_log.read(trainer.workdir, phase)
+            for record in metrics_log.read(run.workdir, phase)
             if 'seconds_per_step' in record
         )
         for phase in ('train', 'discriminator')
@@ -182,7 +190,7 @@ def summarize(trainer: Trainer, trained: Trained, ratio: Ratio) -> dict[str, Any
     return {
         'method': config.method,
         'dataset': config.data.name,
-        'student': assembly.student_name(config),
+        'student': student_name(config),
         'seed': config.seed,
         'steps': config.train.steps,
         'best_step': best.step,
@@ -192,60 +200,63 @@ def summarize(trainer: Trainer, trained: Trained, ratio: Ratio) -> dict[str, Any
         'test_questions': ratio.denominator,
         'seconds_per_step': seconds if np.isfinite(seconds) else None,
         'training_hours': training / 3600 if training else None,
-        'pretraining_seconds': judging,
+        'pretraining_seconds': pretraining,
         'negative_sampling_share': share if share is not None and np.isfinite(share) else None,
         'discriminator_auc': separation.auc if separation else None,
         'discriminator_auc_teacher': separation.auc_teacher if separation else None,
         'parameters': parameter_count(best.params),
-        'discriminator_parameters': parameter_count(judge.params) if judge else None,
+        'discriminator_parameters': (
+            parameter_count(discriminator.params) if discriminator else None
+        ),
     }
 
 
-def _sample(
-    trained: Trained, asked: prediction.Batches, temperature: float, key: jax.Array
+def sampling_seconds(run: Run, position: Position) -> float | None:
+    """Seconds that sampling takes a step, measured by itself; None where nothing is sampled."""
+    negatives, ring = run.method.negatives, position.progress.ring
+    if negatives is None:
+        return None
+    if ring is None:
+        generators: Sequence[Params] = [run.student_parameters()]
+    else:
+        generators = ring.slots[: negatives.lag if negatives.together else 1]
+    stream = run.training_batches()
+    return programs.sampling_seconds(
+        run.method, generators, [stream[t] for t in range(len(generators))], run.key('train')
+    )
+
+
+def _chosen(position: Position) -> Params:
+    """The parameters that validation chose, on the device."""
+    return jax.tree.map(jnp.asarray, position.best.params)
+
+
+def _shown(run: Run) -> np.ndarray:
+    """The test questions that the report shows: some, evenly spaced."""
+    count = len(run.corpus.examples['test'])
+    number = min(run.config.evaluation.examples, count)
+    return np.linspace(0, count - 1, number).astype(int)
+
+
+def _scored_samples(
+    run: Run, position: Position, asked: Batches, temperature: float, key: jax.Array
 ) -> tuple[list[str], list[float]]:
     """One rationale of the selected student per question, and its score."""
-    judge = trained.progress.state.discriminator.params
+    answering, params = run.answering, _chosen(position)
+    discriminator = position.progress.state.discriminator.params
     texts, scores = [], []
-    for batch in asked:
-        ids = prediction.generate_ids(
-            trained.student,
-            trained.best.params,
-            batch['explain_ids'],
-            batch['example_index'],
-            key,
-            max_length=trained.corpus.lengths.rationale,
-            temperature=temperature,
-        )
-        real = batch['example_mask']
-        texts += trained.corpus.tokenizer.batch_decode(
-            np.asarray(ids)[real, 0], skip_special_tokens=True
-        )
-        values = pretraining.score(trained.discriminator, judge, batch['question_ids'], ids)
-        scores += values[real, 0].tolist()
+    for batch, ids in answering.rationale_ids(params, asked, temperature, key):
+        texts += answering.decode(batch, ids)
+        values = scoring.score(run.discriminator, discriminator, batch['question_ids'], ids)
+        scores += values[batch['example_mask'], 0].tolist()
     return texts, scores
 
 
-def _teacher_scores(
-    trainer: Trainer, trained: Trained, judge: Params
-) -> tuple[list[list[float]], list[list[float]]]:
-    """The scores of the teacher's positives and negatives, by test question."""
-    groups: tuple[list[list[float]], list[list[float]]] = ([], [])
-    for batch in trainer.evaluation_batches('test'):
-        for kind, group in zip(('positive', 'negative'), groups, strict=True):
-            values = pretraining.score(
-                trained.discriminator, judge, batch['question_ids'], batch[f'{kind}_ids']
-            )
-            for row in np.flatnonzero(batch['example_mask']):
-                group.append(values[row][batch[f'{kind}_mask'][row]].tolist())
-    return groups
-
-
 def _example(
-    corpus: assembly.Corpus,
+    corpus: Corpus,
     index: int,
-    positive: list[list[float]],
-    negative: list[list[float]],
+    positive: np.ndarray,
+    negative: np.ndarray,
     sampled: dict[float, tuple[list[str], list[float]]],
 ) -> dict[str, Any]:
     """A test question with its scored rationales."""
@@ -258,8 +269,8 @@ def _example(
             'score': score,
         }
         for kind, group, scores in (
-            ('teacher positive', encoded.positives[index], positive[index]),
-            ('teacher negative', encoded.negatives[index], negative[index]),
+            ('teacher positive', encoded.positives[index], positive.tolist()),
+            ('teacher negative', encoded.negatives[index], negative.tolist()),
         )
         for ids, score in zip(group, scores, strict=True)
     ]

@@ -74,7 +74,7 @@ def claim(workdir: pathlib.Path, config: config_dict.ConfigDict) -> None:
     if differing:
         raise InputError(
             f'--workdir: {workdir} holds a run of another configuration: {", ".join(differing)}. '
-            'Use its configuration to go on with it, or another --workdir.'
+            'Use its configuration to resume it, or another --workdir.'
         )
 
 

@@ -60,7 +60,8 @@ def measure(step, path, *more):
 @pytest.mark.parametrize('method', TOKENS)
 def test_tokens_trained_on(step, method):
     lengths = {name.replace('-', '_'): value for name, value in SMALL.items()}
-    assert step.Setting(method=method, **lengths).trained_tokens == 2 * TOKENS[method]
+    setting = step.Setting(method=method, size='tiny', **lengths)
+    assert step.Measurement(setting).trained_tokens == 2 * TOKENS[method]
 
 
 def test_a_method_that_samples_nothing(step, tmp_path, capsys):
@@ -100,7 +101,7 @@ def test_qcrd_in_chunks(step, tmp_path, capsys):
     assert result['machine']['jax'] in capsys.readouterr().out
 
 
-def test_qcrd_one_by_one_without_a_judge(step, tmp_path):
+def test_qcrd_one_by_one_without_a_discriminator(step, tmp_path):
     result = measure(step, tmp_path / 'step.json', '--no-together', '--no-discriminator')
     assert (result['steps'], result['steps_per_call']) == (3, 1)
     assert result['sampling_share'] > 0 == result['discriminator_share']

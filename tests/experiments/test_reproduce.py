@@ -6,13 +6,13 @@ import shutil
 
 import numpy as np
 import pytest
+from qcrd_jax.runs.train import Trainer
 
 from qcrd_jax import files, grid, modes
 from qcrd_jax.errors import InputError
 from qcrd_jax.experiments import reproduce
 from qcrd_jax.runs import loop
-from qcrd_jax.runs.train import Trainer
-from tests.runs.test_run import small_config
+from tests.support.runs import small_config
 
 ROWS = {'A': {'method': 'finetune'}, 'B': {'method': 'finetune', 'optimizer.learning_rate': 3e-3}}
 

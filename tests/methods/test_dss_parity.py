@@ -6,6 +6,7 @@ rationale`, clipping at 1, `torch.optim.AdamW`, and Hugging Face's linear schedu
 """
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,9 @@ import optax
 import pytest
 import safetensors.numpy
 
-from qcrd_jax.methods import optimizers, steps
+from qcrd_jax.methods import optimizers, programs
+from qcrd_jax.methods.dss import Dss, Finetune
+from qcrd_jax.methods.state import TrainState
 from qcrd_jax.models import T5Student
 from qcrd_jax.models.huggingface import load_student, save_student
 
@@ -98,8 +101,8 @@ def test_dss_loss_and_gradients(flavour, alpha, tmp_path):
     loss.backward()
 
     student, params = read(model, tmp_path / 'theirs')
-    step = jax.jit(steps.make_dss_step(student, RECORD, alpha=alpha))
-    state = steps.TrainState.create(params, RECORD)
+    step = jax.jit(functools.partial(programs.take_step, Dss(student, RECORD, alpha)))
+    state = TrainState.create(params, RECORD)
     state, metrics = step(state, None, batch, jax.random.key(0))
 
     ours = {name: float(total / count) for name, (total, count) in metrics.items()}
@@ -143,8 +146,8 @@ def test_five_steps_of_fine_tuning(warmup, decay, tmp_path):
         clip_norm=1.0,
         weight_decay=decay,
     )
-    step = jax.jit(steps.make_finetune_step(student, optimizer))
-    state = steps.TrainState.create(params, optimizer)
+    step = jax.jit(functools.partial(programs.take_step, Finetune(student, optimizer)))
+    state = TrainState.create(params, optimizer)
     for batch, norm in zip(batches, norms, strict=True):
         state, metrics = step(state, None, batch, jax.random.key(0))
         np.testing.assert_allclose(metrics['gradient_norm'][0], norm, rtol=1e-4)

@@ -5,16 +5,17 @@ import contextlib
 import jax
 import numpy as np
 import pytest
-from tests.runs.test_run import (read_metrics, small_config)
+from tests.support.runs import read_metrics, small_config
 from tests.methods.test_steps import (assert_trees_close)
 
 from qcrd_jax.runs import loop
-from qcrd_jax.runs.train import Trainer
+from qcrd_jax.runs import position as positions
+from qcrd_jax.runs.assembly import assemble
 
 SEEDS = (0, 1)
 
 
-def trainers(folder):
+def assembled(folder):
     """Two seeds of a small run, each with its workdir; the second uses the first one's data."""
     built = []
     for seed in SEEDS:
@@ -23,14 +24,14 @@ def trainers(folder):
         config.train.update(steps=4, log_every=2, evaluate_every=2, checkpoint_every=2)
         config.data.cache = str(folder / 'data')
         twin = built[0] if built else None
-        built.append(Trainer(config, folder / f'seed{seed}', twin=twin))
+        built.append(assemble(config, folder / f'seed{seed}', twin=twin))
     return built
 
 
 @pytest.fixture(scope='module')
 def unbroken(tmp_path_factory):
     folder = tmp_path_factory.mktemp('loop')
-    return folder, loop.train(trainers(folder))
+    return folder, loop.train(assembled(folder))
 
 
 def params_of(trained):
@@ -39,9 +40,9 @@ def params_of(trained):
 
 def test_every_seed_is_the_run_that_it_would_be_alone(unbroken, tmp_path):
     folder, together = unbroken
-    (first, second), built = params_of(together), trainers(tmp_path)
-    (alone,) = loop.train(built[1:])
-    assert_trees_close(second, params_of([alone])[0], rtol=1e-4, atol=1e-5)
+    (first, second), built = params_of(together), assembled(tmp_path)
+    (single,) = loop.train(built[1:])
+    assert_trees_close(second, params_of([single])[0], rtol=1e-4, atol=1e-5)
     assert np.abs(first['embedding'] - second['embedding']).max() > 0.1
     ours, theirs = (
         [record for record in read_metrics(place / 'seed1') if record['phase'] != 'test']
@@ -56,28 +57,28 @@ def test_every_seed_is_the_run_that_it_would_be_alone(unbroken, tmp_path):
 
 def test_a_seed_that_is_behind_after_a_kill_catches_up_first(unbroken, tmp_path, monkeypatch):
     _, together = unbroken
-    save, saved = Trainer.save, []
+    save, saved = positions.save, []
 
-    def killed(trainer, checkpointer, position):
+    def killed(run, checkpointer, position):
         if len(saved) == 3:  # both at step 0 and the first at step 2 are on disk
             raise KeyboardInterrupt
-        saved.append((trainer.config.seed, position.step))
-        save(trainer, checkpointer, position)
+        saved.append((run.config.seed, position.step))
+        save(run, checkpointer, position)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, 'save', killed)
+        patch.setattr(positions, 'save', killed)
         with contextlib.suppress(KeyboardInterrupt):
-            loop.train(trainers(tmp_path))
+            loop.train(assembled(tmp_path))
     assert saved == [(0, 0), (1, 0), (0, 2)]
 
     advance, groups = loop._advance, []
 
-    def watched(group, limit):
-        groups.append(([run.trainer.config.seed for run in group], limit))
-        advance(group, limit)
+    def watched(records, taken, limit):
+        groups.append(([each.run.config.seed for each in records], limit))
+        return advance(records, taken, limit)
 
     monkeypatch.setattr(loop, '_advance', watched)
-    resumed = loop.train(trainers(tmp_path))
+    resumed = loop.train(assembled(tmp_path))
     assert groups == [([1], 2), ([0, 1], 4)]
     for ours, expected in zip(params_of(resumed), params_of(together), strict=True):
         assert_trees_close(ours, expected, rtol=1e-4, atol=1e-5)

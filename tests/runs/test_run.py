@@ -13,18 +13,10 @@ import jax
 import numpy as np
 import pytest
 
-from tests.support import REPOSITORY
+from tests.support.runs import TIMINGS, Workbench, last_checkpoint, read_metrics, small_config
 from qcrd_jax import (files, modes)
-from qcrd_jax.runs.checkpoint import Checkpointer
 from qcrd_jax.config import base_config
 
-PATIENCE = 1200  # seconds for a run, on a machine that is busy with others
-TIMINGS = {
-    'seconds_per_step',
-    'negative_sampling_share',
-    'training_hours',
-    'pretraining_seconds',
-}
 WRITTEN = (
     'predictions.jsonl',
     'scores.json',
@@ -33,69 +25,6 @@ WRITTEN = (
     'prepare.json',
     'votes.jsonl',
 )
-CONFIG = """
-from qcrd_jax.config import base_config
-
-
-def get_config():
-    config = base_config()
-    config.data.update(name='mwp', samples=3)
-    config.data.mwp.update(train=48, validation=8, test=10, two_step=0.0, distractors=0.0)
-    config.data.mwp.update(max_number=20, stories=1)
-    config.student.update(size='tiny', pretrained='', dropout=0.1)
-    config.discriminator.update(pretrain_steps=4, batch_size=4, learning_rate=1e-3, update_every=3)
-    config.negatives.update(lag=1, interval=2, max_length=8)
-    config.optimizer.learning_rate = 1e-3
-    # Windows of one and of two steps: single steps and chunks of the ring's length both occur.
-    config.train.update(steps=8, batch_size=4, log_every=3, evaluate_every=6, checkpoint_every=2)
-    config.train.checkpoint_minutes = 0.0
-    config.evaluation.update(batch_size=8, max_length=8, examples=2, temperatures=(1.5,))
-    config.evaluation.case_temperatures = (0.0, 0.7, 1.5)
-    return config
-"""
-
-
-class Workbench:
-    """Starts `run.py` with the small configuration; its processes share a compilation cache."""
-
-    def __init__(self, folder: pathlib.Path):
-        self.folder = folder
-        self.config = folder / 'small.py'
-        self.config.write_text(CONFIG)
-        self._environment = os.environ | {
-            'JAX_PLATFORMS': 'cpu',
-            'XLA_FLAGS': '--xla_backend_optimization_level=0',
-            'JAX_COMPILATION_CACHE_DIR': str(folder / 'compiled'),
-            'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0.1',
-        }
-
-    def start(self, workdir: pathlib.Path, *flags: str) -> subprocess.Popen:
-        workdir.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, 'run.py', f'--config={self.config}', f'--workdir={workdir}']
-        with open(workdir / 'stdout', 'w') as out, open(workdir / 'stderr', 'w') as err:
-            return subprocess.Popen(
-                [*command, *flags], cwd=REPOSITORY, stdout=out, stderr=err, env=self._environment
-            )
-
-    def run(self, workdir: pathlib.Path, *flags: str) -> str:
-        """Runs to the end; returns what was printed."""
-        code = self.start(workdir, *flags).wait(timeout=PATIENCE)
-        assert code == 0, (workdir / 'stderr').read_text()[-3000:]
-        return (workdir / 'stdout').read_text()
-
-    def kill_when(self, condition, workdir: pathlib.Path, *flags: str) -> None:
-        """Starts, waits for the condition, and kills as a power cut would."""
-        process = self.start(workdir, *flags)
-        deadline = time.monotonic() + PATIENCE
-        try:
-            while not condition(workdir):
-                assert process.poll() is None, (workdir / 'stderr').read_text()[-3000:]
-                assert time.monotonic() < deadline
-                time.sleep(0.001)
-        finally:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-
 
 @pytest.fixture(scope='module')
 def bench(tmp_path_factory) -> Workbench:
@@ -108,27 +37,6 @@ def unbroken(bench) -> pathlib.Path:
     workdir = bench.folder / 'unbroken'
     bench.run(workdir)
     return workdir
-
-
-def read_metrics(workdir, phase=None):
-    records = [record for _, record in files.read_jsonl(workdir / 'metrics.jsonl')]
-    return [
-        {name: value for name, value in record.items() if name not in TIMINGS}
-        for record in records
-        if phase in (None, record['phase'])
-    ]
-
-
-def last_checkpoint(workdir):
-    """Everything in the last checkpoint, by leaf name, and its record."""
-    with Checkpointer(workdir / 'checkpoints') as checkpointer:
-        step = checkpointer.steps()[-1]
-        record = checkpointer._read_record(step)
-        like = {
-            name: jax.ShapeDtypeStruct(entry['shape'], entry['dtype'])
-            for name, entry in record['arrays'].items()
-        }
-        return step, checkpointer._read_arrays(step, record['arrays'], like), record
 
 
 def reached(phase, step):
@@ -234,7 +142,7 @@ def test_killed_and_rerun_ends_with_the_numbers_of_an_unbroken_run(bench, unbrok
     for moment in moments:
         bench.kill_when(moment, workdir)
     out = bench.run(workdir)
-    assert 'going on from step 8' in out
+    assert 'resuming from step 8' in out
 
     expected_step, expected, expected_record = last_checkpoint(unbroken)
     step, arrays, record = last_checkpoint(workdir)
@@ -266,70 +174,6 @@ def test_killed_and_rerun_ends_with_the_numbers_of_an_unbroken_run(bench, unbrok
     assert leftovers == []
 
 
-OTHERS = {  # flags; whether it writes scores, whether it samples negatives
-    'finetune': (['--config.method=finetune'], False, False),
-    'mi': (['--config.method=mi'], False, False),
-    'none': (
-        [
-            '--config.method=mi_qcrd',
-            '--config.negatives.source=none',
-            '--config.discriminator.weigh=False',
-        ],
-        False,
-        False,
-    ),
-    'self_consistency': (
-        [
-            '--config.negatives.source=self_consistency',
-            '--config.loss.scheme=sampling',
-            '--config.discriminator.pretrain_steps=0',
-        ],
-        True,
-        False,
-    ),
-    'fixed': (
-        [
-            '--config.negatives.source=fixed',
-            '--config.discriminator.pretrained=',
-            '--config.discriminator.size=tiny',
-            '--config.discriminator.holdout=0',
-        ],
-        True,
-        True,
-    ),
-}
-
-
-@pytest.mark.parametrize('name', OTHERS)
-def test_the_other_methods_and_sources_run(bench, name):
-    flags, scores, samples = OTHERS[name]
-    workdir = bench.folder / name
-    bench.run(workdir, *flags, '--config.train.steps=4')
-    summary = json.loads((workdir / 'summary.json').read_text())
-    losses = [record['loss'] for record in read_metrics(workdir, 'train')]
-    assert len(losses) == 3  # of the windows that end at steps 2, 3 and 4
-    assert np.isfinite(losses).all()
-    assert losses[-1] < losses[0]
-    assert (workdir / 'hf' / 'model.safetensors').is_file()
-    assert (workdir / 'scores.json').is_file() == scores
-    study = [record for _, record in files.read_jsonl(workdir / 'case_study.jsonl')]
-    assert [each['score'] is not None for each in study[0]['rationales']] == [scores] * 3
-    assert (summary['pretraining_seconds'] is not None) == (scores and name != 'self_consistency')
-    assert (summary['negative_sampling_share'] is not None) == samples
-
-
-def test_a_gradient_that_is_not_finite_stops_the_run_and_keeps_what_was_before(bench):
-    workdir = bench.folder / 'nonfinite'
-    flags = ['--config.method=finetune', '--config.optimizer.learning_rate=1e30']
-    assert bench.start(workdir, *flags).wait(timeout=PATIENCE) == 1
-    last = (workdir / 'stderr').read_text().splitlines()[-1]
-    assert re.match(r'error: step [1-7]: the gradient is not finite', last), last
-    step, arrays, _ = last_checkpoint(workdir)
-    assert step < int(last.split()[2].rstrip(':'))
-    assert read_metrics(workdir, 'train')[-1]['nonfinite'] > 0
-    assert np.isfinite(np.asarray(arrays['best.embedding'])).all()
-
-
 def test_evaluate_repeats_the_predictions_of_the_run(bench, unbroken):
     path = unbroken / 'predictions.jsonl'
     before = path.read_bytes()
@@ -356,12 +200,6 @@ def test_export_writes_the_selected_student_again(bench, unbroken):
     path.unlink()
     assert bench.run(unbroken, '--mode=export') == f'student: {unbroken / "hf"}\n'
     assert path.read_bytes() == before
-
-
-def small_config():
-    scope = {}
-    exec(compile(CONFIG, 'small.py', 'exec'), scope)
-    return scope['get_config']()
 
 
 def test_prepare_prints_what_was_read(tmp_path, capsys):

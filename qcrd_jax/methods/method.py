@@ -1,0 +1,80 @@
+"""What a method of training is: a frozen value with two pure functions, and what they share.
+
+A step of any method is `sampled = sample(generator, batch, key)`, then `update(state, batch,
+sampled, key)`. They are apart so that `programs` can sample for several steps, or for several
+seeds, in one decoding loop; who adds a method writes these two and nothing about compilation.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import optax
+from jaxtyping import Array, Float, Key
+
+from qcrd_jax.methods.metrics import Metrics, single
+from qcrd_jax.methods.optimizers import apply_if_finite
+from qcrd_jax.methods.rationales import Batch, NegativeSampling
+from qcrd_jax.methods.state import TrainState
+from qcrd_jax.models.protocol import Params, Student
+
+
+@runtime_checkable
+class Method(Protocol):
+    """A frozen, hashable object (static under `jax.jit`) of pure functions.
+
+    Metrics are (sum, count) pairs, so that means over many steps are exact. A step whose gradient
+    is not finite leaves the student as it was and counts under 'nonfinite'.
+    """
+
+    @property
+    def student(self) -> Student:
+        """The model that is trained."""
+
+    @property
+    def optimizer(self) -> optax.GradientTransformation:
+        """The student's optimiser."""
+
+    @property
+    def negatives(self) -> NegativeSampling | None:
+        """How past parameters are sampled; None where the method samples nothing."""
+
+    def sample(self, generators: Params | None, batches: Batch, keys: Key[Array, '*lead']) -> Any:
+        """What the generators write for the questions of the batches, a pytree for `update`.
+
+        Args:
+          generators: past parameters; every leaf has the leading axes of `keys`. None where the
+            method samples nothing.
+          batches: as `data.batches` makes them, with the same leading axes before B.
+          keys: one for each generator (`state.StepKeys.negatives`).
+        """
+
+    def update(
+        self, state: TrainState, batch: Batch, sampled: Any, key: Key[Array, '']
+    ) -> tuple[TrainState, Metrics]:
+        """Takes the step that `state` stands before.
+
+        Args:
+          state: theta_t and all that goes with it.
+          batch: of this step.
+          sampled: of `sample`.
+          key: the run's base key; the number of the step is folded in here.
+        """
+
+
+def update_student(
+    state: TrainState,
+    optimizer: optax.GradientTransformation,
+    loss_fn: Callable[[Params], tuple[Float[Array, ''], Metrics]],
+) -> tuple[TrainState, Metrics]:
+    """Differentiates, clips and applies; adds the metrics that all methods share."""
+    (loss, metrics), gradient = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+    params, opt_state, finite = apply_if_finite(optimizer, gradient, state.opt_state, state.params)
+    metrics = metrics | {
+        'loss': single(loss),
+        'gradient_norm': single(optax.tree.norm(gradient)),
+        'nonfinite': single(1.0 - finite),
+    }
+    new_state = dataclasses.replace(state, params=params, opt_state=opt_state, step=state.step + 1)
+    return new_state, metrics

@@ -1,0 +1,187 @@
+"""The table of methods: the only place where a method's name stands.
+
+To add a method, write its two functions (`method.Method`) in a file of its family and enter it
+here. Configuration, assembly, report, experiments and benchmarks read what they need to know of it.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import optax
+from ml_collections import config_dict
+
+from qcrd_jax.data.schema import PositivesRule
+from qcrd_jax.methods.dss import Dss, Finetune
+from qcrd_jax.methods.method import Method
+from qcrd_jax.methods.objectives import Contrast, MutualInformation
+from qcrd_jax.methods.qcrd import Qcrd
+from qcrd_jax.methods.rationales import NegativeSampling
+from qcrd_jax.models.discriminator import Discriminator
+from qcrd_jax.models.protocol import Student
+
+NegativesSource = Literal['ring', 'fixed', 'self_consistency', 'none']
+
+
+class Parts(NamedTuple):
+    """What a run has for its method.
+
+    Attributes:
+      student: the model.
+      optimizer: the student's.
+      discriminator: None where the entry has no use for one (`Entry.weighs`).
+      discriminator_optimizer: of its online updates.
+      rationale_length: tokens of the longest rationale of the data, as far as it is not cut.
+    """
+
+    student: Student
+    optimizer: optax.GradientTransformation
+    discriminator: Discriminator | None
+    discriminator_optimizer: optax.GradientTransformation
+    rationale_length: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """What the rest of the project knows of a method.
+
+    Attributes:
+      title: how the report calls it.
+      build: makes it, from a run's configuration and parts.
+      reads: the fields of the configuration that decide its numbers, of those that some method does
+        not read (`CONTESTED`); a group stands for all its fields.
+      positives: how the teacher's samples become positives; None: as `data.positives` says.
+      joint: whether rationale and label are one target.
+      discriminator: whether it can weigh rationales by a discriminator's scores.
+    """
+
+    title: str
+    build: Callable[[config_dict.ConfigDict, Parts], Method]
+    reads: Callable[[config_dict.ConfigDict], tuple[str, ...]]
+    positives: PositivesRule | None = 'first'
+    joint: bool = False
+    discriminator: bool = False
+
+    def weighs(self, config: config_dict.ConfigDict) -> bool:
+        """Whether a run has a discriminator."""
+        return self.discriminator and config.discriminator.weigh
+
+
+CONTESTED = (
+    'data.augment',
+    'data.positives',
+    'data.tagger',
+    'discriminator',
+    'evaluation.temperatures',
+    'loss',
+    'mi',
+    'negatives',
+)
+"""Groups and fields that a method may leave unread."""
+
+
+def _finetune(config: config_dict.ConfigDict, parts: Parts) -> Method:
+    return Finetune(parts.student, parts.optimizer)
+
+
+def _dss(config: config_dict.ConfigDict, parts: Parts) -> Method:
+    return Dss(parts.student, parts.optimizer, config.loss.alpha_pred)
+
+
+def _mi(config: config_dict.ConfigDict, parts: Parts) -> Method:
+    return dataclasses.replace(_dss(config, parts), shared=_shared(config))
+
+
+def _qcrd(config: config_dict.ConfigDict, parts: Parts) -> Method:
+    return Qcrd(
+        student=parts.student,
+        optimizer=parts.optimizer,
+        contrast=_contrast(config),
+        negatives=_negatives(config, parts.rationale_length),
+        discriminator=parts.discriminator,
+        discriminator_optimizer=parts.discriminator_optimizer,
+    )
+
+
+def _mi_qcrd(config: config_dict.ConfigDict, parts: Parts) -> Method:
+    return dataclasses.replace(_qcrd(config, parts), shared=_shared(config))
+
+
+def _shared(config: config_dict.ConfigDict) -> MutualInformation:
+    return MutualInformation(config.mi.weight, config.mi.variant)
+
+
+def _contrast(config: config_dict.ConfigDict) -> Contrast:
+    loss = config.loss
+    return Contrast(
+        alpha_pred=loss.alpha_pred,
+        alpha_cl=loss.alpha_cl,
+        alpha_disc=loss.alpha_disc,
+        alpha_disc_decay=loss.alpha_disc_decay,
+        decay_every=config.discriminator.decay_every,
+        beta=loss.beta,
+        margin=loss.margin,
+        scheme=loss.scheme,
+        discriminator_loss=loss.discriminator,
+        update_every=config.discriminator.update_every,
+        teacher_negatives=config.negatives.source == 'self_consistency',
+    )
+
+
+def _negatives(config: config_dict.ConfigDict, rationale_length: int) -> NegativeSampling | None:
+    """How the generator is sampled; None where nothing is sampled."""
+    settings = config.negatives
+    if not _samples(config):
+        return None
+    return NegativeSampling(
+        count=settings.count,
+        temperature=settings.temperature,
+        max_length=min(settings.max_length or rationale_length, rationale_length),
+        lag=settings.lag * settings.interval if settings.source == 'ring' else 0,
+        together=settings.together,
+    )
+
+
+def _samples(config: config_dict.ConfigDict) -> bool:
+    settings = config.negatives
+    return settings.source in ('ring', 'fixed') and settings.count > 0
+
+
+def _reads_nothing(config: config_dict.ConfigDict) -> tuple[str, ...]:
+    return ()
+
+
+def _reads_dss(config: config_dict.ConfigDict) -> tuple[str, ...]:
+    return ('loss.alpha_pred',)
+
+
+def _reads_mi(config: config_dict.ConfigDict) -> tuple[str, ...]:
+    return (*_reads_dss(config), 'mi')
+
+
+def _reads_qcrd(config: config_dict.ConfigDict) -> tuple[str, ...]:
+    read = ['data.positives', 'negatives.source', 'discriminator.weigh']
+    read += [f'loss.{name}' for name in ('alpha_pred', 'alpha_cl', 'beta', 'margin', 'scheme')]
+    if config.negatives.source in ('ring', 'fixed'):
+        read += [f'negatives.{name}' for name in ('count', 'temperature', 'max_length')]
+        own = ('lag', 'interval', 'together') if config.negatives.source == 'ring' else ('fixed',)
+        read += [f'negatives.{name}' for name in own]
+    if config.discriminator.weigh:
+        read += ['discriminator', 'loss.alpha_disc', 'loss.alpha_disc_decay', 'loss.discriminator']
+        read += ['data.augment', 'data.tagger', 'evaluation.temperatures']
+    return tuple(read)
+
+
+def _reads_mi_qcrd(config: config_dict.ConfigDict) -> tuple[str, ...]:
+    return (*_reads_qcrd(config), 'mi')
+
+
+METHODS: dict[str, Entry] = {
+    'finetune': Entry('Fine-tuning', _finetune, _reads_nothing),
+    'single_task': Entry('Single-task distillation', _finetune, _reads_nothing, joint=True),
+    'dss': Entry('Distilling step-by-step', _dss, _reads_dss),
+    'mi': Entry('Mutual-information distillation', _mi, _reads_mi),
+    'qcrd': Entry('QCRD', _qcrd, _reads_qcrd, positives=None, discriminator=True),
+    'mi_qcrd': Entry('MI + QCRD', _mi_qcrd, _reads_mi_qcrd, positives=None, discriminator=True),
+}
+"""Every method by its name in a configuration (sections 4.1 and A.4)."""

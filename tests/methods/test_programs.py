@@ -1,0 +1,181 @@
+"""Chunks and several seeds give the numbers of single steps of one run after another."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from qcrd_jax.methods import optimizers, programs
+from qcrd_jax.methods.dss import Finetune
+from qcrd_jax.methods.objectives import Contrast, MutualInformation
+from qcrd_jax.methods.programs import Progress
+from qcrd_jax.methods.qcrd import Qcrd
+from qcrd_jax.ring import Ring
+from tests.support import toys
+from tests.support.toys import (
+    DISCRIMINATOR,
+    KEY,
+    RATE,
+    SAMPLING,
+    STUDENT,
+    assert_trees_close,
+    make_batch,
+    make_state,
+)
+
+SEEDS, LAG = 2, 2
+KEYS = [jax.random.key(seed) for seed in range(SEEDS)]
+INITIAL = [toys.make_initial(20 + seed) for seed in range(SEEDS)]
+OPTIMIZER = optimizers.adamw(RATE)
+SHARED = MutualInformation(variant='masked')
+CONTRAST = Contrast(update_every=3, margin=3.1)
+METHODS = {
+    'ring': Qcrd(STUDENT, OPTIMIZER, CONTRAST, SAMPLING, DISCRIMINATOR, OPTIMIZER, SHARED),
+    'fixed': Qcrd(STUDENT, OPTIMIZER, CONTRAST, dataclasses.replace(SAMPLING, lag=0)),
+    'finetune': Finetune(STUDENT, OPTIMIZER),
+}
+
+
+@pytest.fixture(scope='module')
+def initial():
+    return toys.make_initial()
+
+
+@pytest.mark.parametrize('update_every', [0, 2])
+def test_a_chunk_is_so_many_single_steps(initial, update_every):
+    lag = 3
+    optimizer = discriminator_optimizer = optimizers.adamw(RATE)
+    contrast, sampling = Contrast(update_every=update_every), dataclasses.replace(SAMPLING, lag=lag)
+    method = Qcrd(STUDENT, optimizer, contrast, sampling, DISCRIMINATOR, discriminator_optimizer)
+    step, chunk = programs.step(method), programs.chunk(method)
+    batches = [make_batch(t) for t in range(2 * lag)]
+
+    one, ring = (
+        make_state(initial, optimizer, discriminator_optimizer),
+        Ring.create(initial[0], lag),
+    )
+    single = []
+    for t, batch in enumerate(batches):
+        past = one.params
+        one, metrics = step(one, ring.generator(t), batch, KEY)
+        ring = ring.push(t, past)
+        single.append(float(metrics['loss'][0]))
+
+    many, together = (
+        make_state(initial, optimizer, discriminator_optimizer),
+        Ring.create(initial[0], lag),
+    )
+    chunked = []
+    for t in range(0, 2 * lag, lag):
+        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *batches[t : t + lag])
+        many, past, metrics = chunk(many, together.oldest_first(t), stacked, KEY)
+        together = Ring.from_oldest_first(past, t + lag)
+        chunked.extend(np.asarray(metrics['loss'][0]).tolist())
+    # Bit for bit on the machines we saw; another compiler may reorder a sum.
+    np.testing.assert_allclose(chunked, single, rtol=1e-6)
+    assert_trees_close((many, together), (one, ring), rtol=1e-4, atol=1e-6)
+
+
+def test_a_generator_is_the_student_of_lag_steps_before(initial):
+    # Through the compiled step with its donated buffers, on values.
+    optimizer = optimizers.adamw(RATE)
+    step = programs.step(Qcrd(STUDENT, optimizer, Contrast(), SAMPLING))
+    state, ring = make_state(initial, optimizer), Ring.create(initial[0], 2)
+    history = []
+    for t in range(6):
+        history.append(np.asarray(state.params['embedding']).copy())
+        np.testing.assert_array_equal(ring.generator(t)['embedding'], history[max(t - 2, 0)])
+        past = state.params
+        state, _ = step(state, ring.generator(t), make_batch(t), KEY)
+        ring = ring.push(t, past)
+    assert np.abs(history[5] - history[4]).max() > 0
+
+
+def test_a_step_is_traced_once(initial):
+    traces = []
+    optimizer = optimizers.adamw(RATE)
+
+    class Counted(Qcrd):
+        def update(self, *arguments):
+            traces.append(1)
+            return super().update(*arguments)
+
+    step = programs.step(Counted(STUDENT, optimizer, Contrast(), SAMPLING))
+    state, ring = make_state(initial, optimizer), Ring.create(initial[0], 2)
+    for t in range(5):
+        past = state.params
+        state, _ = step(state, ring.generator(t), make_batch(t), KEY)
+        ring = ring.push(t, past)
+    assert len(traces) == 1
+
+
+class Batches:
+    """Another order of batches for every seed."""
+
+    def __init__(self, seed):
+        self.seed = seed
+
+    def __getitem__(self, step):
+        return make_batch(100 * self.seed + step)
+
+
+def start(method, seed):
+    state = make_state(INITIAL[seed], OPTIMIZER, OPTIMIZER if method == 'ring' else None)
+    ring = Ring.create(INITIAL[seed][0], LAG) if method == 'ring' else None
+    return Progress(state, ring)
+
+
+def by_itself(method, seed, step, count):
+    """One seed, step after step: its progress and its losses."""
+    (state, ring), losses = start(method, seed), []
+    for t in range(count):
+        past = state.params
+        generator = ring.generator(t) if ring else INITIAL[seed][0]
+        state, metrics = step(state, generator, Batches(seed)[t], KEYS[seed])
+        ring = ring.push(t, past) if ring else None
+        losses.append(float(metrics['loss'][0]))
+    return Progress(state, ring), losses
+
+
+# With a ring, five steps: two chunks of its length, a single step, one update of the discriminator.
+@pytest.mark.parametrize(('method', 'count'), [('ring', 5), ('fixed', 2), ('finetune', 2)])
+def test_seeds_together_are_the_seeds_one_by_one(method, count):
+    several = programs.compiled(programs.over_seeds(METHODS[method]))
+    batches = programs.StackedBatches([Batches(seed) for seed in range(SEEDS)])
+    fixed = programs.stack_trees([params for params, _ in INITIAL])
+    together = programs.stack([start(method, seed) for seed in range(SEEDS)])
+    step, losses = 0, []
+    while step < count:
+        together, step, metrics = several.advance(
+            together, batches, jnp.stack(KEYS), step, count, fixed
+        )
+        losses.extend(np.asarray(metrics['loss'][0]).reshape(-1, SEEDS))
+    assert int(together.state.step) == count
+
+    single = programs.step(METHODS[method])
+    for seed in range(SEEDS):
+        expected, expected_losses = by_itself(method, seed, single, count)
+        np.testing.assert_allclose(np.array(losses)[:, seed], expected_losses, rtol=1e-5)
+        # Sums in another order, through up to five Adam steps of 1e-2.
+        assert_trees_close(programs.unstack(together, seed), expected, rtol=1e-3, atol=2e-5)
+    assert abs(losses[0][0] - losses[0][1]) > 1e-3  # or one seed could stand for another
+
+
+def test_what_is_stacked_comes_apart_again():
+    runs = [start('ring', seed) for seed in range(SEEDS)]
+    stacked = programs.stack(runs)
+    for seed, single in enumerate(runs):
+        assert_trees_close(programs.unstack(stacked, seed), single, rtol=0, atol=0)
+
+
+def test_an_update_that_is_not_due_is_not_computed():
+    # `lax.cond` on a stacked predicate would become both branches; the step is one for all.
+    step = functools.partial(programs.take_step, programs.over_seeds(METHODS['ring']))
+    progress = programs.stack([start('ring', seed) for seed in range(SEEDS)])
+    batches = programs.StackedBatches([Batches(seed) for seed in range(SEEDS)])[0]
+    generators = programs.stack_trees([params for params, _ in INITIAL])
+    jaxpr = jax.make_jaxpr(step)(progress.state, generators, batches, jnp.stack(KEYS))
+    assert any(equation.primitive.name == 'cond' for equation in jaxpr.eqns)

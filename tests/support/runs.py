@@ -1,0 +1,113 @@
+"""A small run: its configuration, `run.py` on it, and what it leaves."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+
+from qcrd_jax import files
+from qcrd_jax.runs.checkpoint import Checkpointer
+from tests.support import REPOSITORY
+
+PATIENCE = 1200  # seconds for a run, on a machine that is busy with others
+TIMINGS = {
+    'seconds_per_step',
+    'negative_sampling_share',
+    'training_hours',
+    'pretraining_seconds',
+}
+CONFIG = """
+from qcrd_jax.config import base_config
+
+
+def get_config():
+    config = base_config()
+    config.data.update(name='mwp', samples=3)
+    config.data.mwp.update(train=48, validation=8, test=10, two_step=0.0, distractors=0.0)
+    config.data.mwp.update(max_number=20, stories=1)
+    config.student.update(size='tiny', pretrained='', dropout=0.1)
+    config.discriminator.update(pretrain_steps=4, batch_size=4, learning_rate=1e-3, update_every=3)
+    config.negatives.update(lag=1, interval=2, max_length=8)
+    config.optimizer.learning_rate = 1e-3
+    # Windows of one and of two steps: single steps and chunks of the ring's length both occur.
+    config.train.update(steps=8, batch_size=4, log_every=3, evaluate_every=6, checkpoint_every=2)
+    config.train.checkpoint_minutes = 0.0
+    config.evaluation.update(batch_size=8, max_length=8, examples=2, temperatures=(1.5,))
+    config.evaluation.case_temperatures = (0.0, 0.7, 1.5)
+    return config
+"""
+
+
+class Workbench:
+    """Starts `run.py` with the small configuration; its processes share a compilation cache."""
+
+    def __init__(self, folder: pathlib.Path):
+        self.folder = folder
+        # Beside the folders of single tests: all that use this bench share it.
+        compiled = folder.parent / 'compiled'
+        self.config = folder / 'small.py'
+        self.config.write_text(CONFIG)
+        self._environment = os.environ | {
+            'JAX_PLATFORMS': 'cpu',
+            'XLA_FLAGS': '--xla_backend_optimization_level=0',
+            'JAX_COMPILATION_CACHE_DIR': str(compiled),
+            'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0.1',
+        }
+
+    def start(self, workdir: pathlib.Path, *flags: str) -> subprocess.Popen:
+        workdir.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, 'run.py', f'--config={self.config}', f'--workdir={workdir}']
+        with open(workdir / 'stdout', 'w') as out, open(workdir / 'stderr', 'w') as err:
+            return subprocess.Popen(
+                [*command, *flags], cwd=REPOSITORY, stdout=out, stderr=err, env=self._environment
+            )
+
+    def run(self, workdir: pathlib.Path, *flags: str) -> str:
+        """Runs to the end; returns what was printed."""
+        code = self.start(workdir, *flags).wait(timeout=PATIENCE)
+        assert code == 0, (workdir / 'stderr').read_text()[-3000:]
+        return (workdir / 'stdout').read_text()
+
+    def kill_when(self, condition, workdir: pathlib.Path, *flags: str) -> None:
+        """Starts, waits for the condition, and kills as a power cut would."""
+        process = self.start(workdir, *flags)
+        deadline = time.monotonic() + PATIENCE
+        try:
+            while not condition(workdir):
+                assert process.poll() is None, (workdir / 'stderr').read_text()[-3000:]
+                assert time.monotonic() < deadline
+                time.sleep(0.001)
+        finally:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+
+
+def small_config():
+    scope = {}
+    exec(compile(CONFIG, 'small.py', 'exec'), scope)
+    return scope['get_config']()
+
+
+def read_metrics(workdir, phase=None):
+    records = [record for _, record in files.read_jsonl(workdir / 'metrics.jsonl')]
+    return [
+        {name: value for name, value in record.items() if name not in TIMINGS}
+        for record in records
+        if phase in (None, record['phase'])
+    ]
+
+
+def last_checkpoint(workdir):
+    """Everything in the last checkpoint, by leaf name, and its record."""
+    with Checkpointer(workdir / 'checkpoints') as checkpointer:
+        step = checkpointer.steps()[-1]
+        record = checkpointer._read_record(step)
+        like = {
+            name: jax.ShapeDtypeStruct(entry['shape'], entry['dtype'])
+            for name, entry in record['arrays'].items()
+        }
+        return step, checkpointer._read_arrays(step, record['arrays'], like), record
