@@ -1,6 +1,7 @@
-"""Scores of a discriminator outside of any step: of single batches, and of all of a split."""
+"""Scores of a discriminator outside of any step, and how well they separate."""
 
 import functools
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -9,9 +10,38 @@ from jaxtyping import Array, Float, Int
 from qcrd_jax.data import batches
 from qcrd_jax.data.batches import Lengths
 from qcrd_jax.data.encoding import Encoded
+from qcrd_jax.evaluation.metrics import roc_auc
 from qcrd_jax.methods.discriminator import score_rationales
 from qcrd_jax.models.discriminator import Discriminator
 from qcrd_jax.models.protocol import Params
+
+
+class Separation(NamedTuple):
+    """How the discriminator scores rationales of questions that it was not pretrained on.
+
+    Attributes:
+      auc: area under the ROC curve, positives against all negatives; None without both kinds.
+      auc_teacher: the same against the teacher's own negatives, the corrupted ones left out.
+      positive_score: mean score of the positives.
+      negative_score: mean score of the negatives.
+    """
+
+    auc: float | None
+    auc_teacher: float | None
+    positive_score: float | None
+    negative_score: float | None
+
+    def __str__(self) -> str:
+        def show(value: float | None) -> str:
+            return 'none held out' if value is None else f'{value:.3f}'
+
+        return (
+            'discriminator on held-out questions: '
+            f'ROC-AUC {show(self.auc)} '
+            f"(only against the teacher's own negatives {show(self.auc_teacher)}), "
+            f'mean score of positives {show(self.positive_score)}, '
+            f'of negatives {show(self.negative_score)}'
+        )
 
 
 def score(
@@ -55,3 +85,37 @@ def score_groups(
             mask = batch[f'{kind}_mask']
             group += [values[row][mask[row]] for row in np.flatnonzero(batch['example_mask'])]
     return groups
+
+
+def measure(
+    discriminator: Discriminator,
+    params: Params,
+    held_out: Encoded,
+    held_out_teacher: Encoded,
+    lengths: Lengths,
+    *,
+    batch_size: int,
+) -> Separation:
+    """Scores rationales of questions that were held out.
+
+    Args:
+      discriminator: the model.
+      params: its parameters.
+      held_out: the questions, positives and negatives balanced.
+      held_out_teacher: the same questions with only the teacher's negatives.
+      lengths: the shape of the batches.
+      batch_size: questions scored at once.
+    """
+
+    def scores(encoded: Encoded) -> list[np.ndarray]:
+        groups = score_groups(discriminator, params, encoded, lengths, batch_size=batch_size)
+        return [np.concatenate([np.zeros(0, np.float32), *group]) for group in groups]
+
+    positive, negative = scores(held_out)
+    _, teacher = scores(held_out_teacher)
+    return Separation(
+        roc_auc(positive, negative),
+        roc_auc(positive, teacher),
+        float(positive.mean()) if positive.size else None,
+        float(negative.mean()) if negative.size else None,
+    )

@@ -21,7 +21,7 @@ from qcrd_jax.data.schema import AnswerType, Example, PositivesRule
 from qcrd_jax.data.self_consistency import split_samples
 from qcrd_jax.errors import InputError
 from qcrd_jax.evaluation import scoring
-from qcrd_jax.evaluation.metrics import roc_auc
+from qcrd_jax.evaluation.scoring import Separation
 from qcrd_jax.methods import metrics
 from qcrd_jax.methods.discriminator import joined_length, make_discriminator_step
 from qcrd_jax.methods.state import DiscriminatorState
@@ -31,34 +31,6 @@ from qcrd_jax.runs.assembly import Run
 from qcrd_jax.runs.log import MetricsLog
 
 _MEASURED_QUESTIONS = 1000  # that are kept for measuring a discriminator that learns from fewer
-
-
-class Separation(NamedTuple):
-    """How the discriminator scores rationales of questions that it was not pretrained on.
-
-    Attributes:
-      auc: area under the ROC curve, positives against all negatives; None without both kinds.
-      auc_teacher: the same against the teacher's own negatives, the corrupted ones left out.
-      positive_score: mean score of the positives.
-      negative_score: mean score of the negatives.
-    """
-
-    auc: float | None
-    auc_teacher: float | None
-    positive_score: float | None
-    negative_score: float | None
-
-    def __str__(self) -> str:
-        def show(value: float | None) -> str:
-            return 'none held out' if value is None else f'{value:.3f}'
-
-        return (
-            'discriminator on held-out questions: '
-            f'ROC-AUC {show(self.auc)} '
-            f"(only against the teacher's own negatives {show(self.auc_teacher)}), "
-            f'mean score of positives {show(self.positive_score)}, '
-            f'of negatives {show(self.negative_score)}'
-        )
 
 
 class DiscriminatorData(NamedTuple):
@@ -118,8 +90,14 @@ def pretrain_discriminator(
         seed=config.seed,
         log=write,
     )
-    size = config.evaluation.batch_size
-    separation = measure(discriminator, state.params, data, batch_size=size)
+    separation = scoring.measure(
+        discriminator,
+        state.params,
+        data.held_out,
+        data.held_out_teacher,
+        data.lengths,
+        batch_size=config.evaluation.batch_size,
+    )
     print(separation, flush=True)
     return state, separation
 
@@ -265,28 +243,4 @@ def _compiled_step(
         make_discriminator_step(discriminator, optimizer, kind=kind),
         donate_argnames='state',
         static_argnames='length',
-    )
-
-
-def measure(
-    discriminator: Discriminator, params: Params, data: DiscriminatorData, *, batch_size: int
-) -> Separation:
-    """Scores the rationales that were held out."""
-
-    def scores(encoded: Encoded) -> tuple[np.ndarray, np.ndarray]:
-        positive, negative = (
-            np.concatenate([np.zeros(0, np.float32), *groups])
-            for groups in scoring.score_groups(
-                discriminator, params, encoded, data.lengths, batch_size=batch_size
-            )
-        )
-        return positive, negative
-
-    positive, negative = scores(data.held_out)
-    _, teacher = scores(data.held_out_teacher)
-    return Separation(
-        roc_auc(positive, negative),
-        roc_auc(positive, teacher),
-        float(positive.mean()) if positive.size else None,
-        float(negative.mean()) if negative.size else None,
     )
