@@ -9,6 +9,7 @@ from typing import Any
 from ml_collections import config_dict
 
 from qcrd_jax import losses
+from qcrd_jax.data.sources.table import DATASETS
 from qcrd_jax.errors import InputError
 from qcrd_jax.models.architectures import SIZES
 
@@ -235,7 +236,7 @@ def _reproduce() -> config_dict.ConfigDict:
 _SIZE_NAMES = tuple(dict.fromkeys(size for sizes in SIZES.values() for size in sizes))
 _CHOICES = {
     'method': METHODS,
-    'data.name': ('svamp', 'cqa', 'anli1', 'esnli', 'mwp', 'custom'),
+    'data.name': DATASETS,
     'data.release': ('dss', 'original'),
     'data.answer_type': ('equation', 'choice', 'class', 'text'),
     'data.positives': ('self_consistency', 'gold', 'first'),

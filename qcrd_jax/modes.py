@@ -3,19 +3,17 @@
 import json
 import pathlib
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 from absl import logging
 from ml_collections import config_dict
 
-from qcrd_jax import bars as progress
 from qcrd_jax import config as configuration
 from qcrd_jax import files
 from qcrd_jax.data import batches
 from qcrd_jax.data.encoding import Encoding, encode
+from qcrd_jax.data.prepare import write_counts
 from qcrd_jax.data.schema import Example
-from qcrd_jax.data.summary import SplitCounts, prepare_tables
 from qcrd_jax.errors import InputError
 from qcrd_jax.experiments import reproduce as reproduction
 from qcrd_jax.report import write_report
@@ -80,26 +78,8 @@ def prepare(config: config_dict.ConfigDict, workdir: pathlib.Path) -> None:
 
 
 def count(config: config_dict.ConfigDict, corpus: assembly.Corpus, workdir: pathlib.Path) -> str:
-    """Writes `votes.jsonl`, then `prepare.json`; returns the tables of the counts."""
-    counts = {split: SplitCounts() for split in corpus.examples}
-    files.write_jsonl(workdir / 'votes.jsonl', _votes(config, corpus, counts))
-    truncated = {
-        split: sum(cut.cut for cut in corpus.truncations if cut.split == split) for split in counts
-    }
-    report = {split: counts[split].report(truncated[split]) for split in counts}
-    files.write_json(workdir / 'prepare.json', report)
-    return prepare_tables(counts, truncated)
-
-
-def _votes(
-    config: config_dict.ConfigDict, corpus: assembly.Corpus, counts: dict[str, SplitCounts]
-) -> Iterator[dict[str, Any]]:
-    """Counts every question, and yields the votes on those that have samples."""
-    for split, examples in corpus.examples.items():
-        for example in progress.shown(examples, f'counting {split}', 'questions'):
-            vote = counts[split].add(example, corpus.answer_type, config.data.samples)
-            if vote is not None:
-                yield {'id': example.id, 'split': split, 'label': example.label, **vote._asdict()}
+    """Writes `votes.jsonl` and `prepare.json`; returns the tables of the counts."""
+    return write_counts(corpus, config.data.samples, workdir)
 
 
 def annotate(config: config_dict.ConfigDict, workdir: pathlib.Path) -> None:

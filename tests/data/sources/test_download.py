@@ -433,7 +433,7 @@ def test_killed_in_the_middle_and_run_again(server, path):
     server.faults = [slowly]
     code = f"""
         import pathlib
-        from qcrd_jax.data.download import download
+        from qcrd_jax.data.sources.download import download
         download({server.url!r}, pathlib.Path({str(path)!r}), sha256={DIGEST!r})
     """
     command = [sys.executable, '-c', textwrap.dedent(code)]

@@ -1,6 +1,7 @@
 """The releases of the datasets, unpacked and converted from stand-ins in their own formats."""
 
 import csv
+import dataclasses
 import importlib.util
 import io
 import json
@@ -15,12 +16,13 @@ import numpy as np
 import pytest
 
 from qcrd_jax.data.sources import download as downloads
-from qcrd_jax.data.sources import official
+from qcrd_jax.data.sources import official, originals
+from qcrd_jax.data.sources.table import DATASETS, Remote
 from qcrd_jax.errors import InputError
 from tests.data.sources import test_download
 
 server = test_download.server
-REAL = dict(official.ORIGINALS)
+REAL = {name: entry for name, entry in DATASETS.items() if entry.releases}
 
 
 @pytest.fixture(autouse=True)
@@ -28,16 +30,26 @@ def _offline(monkeypatch):
     """No test reaches a real server: every address is one at which nobody listens."""
     monkeypatch.setattr(downloads, 'PAUSES', ())
     monkeypatch.setenv('NO_PROXY', '127.0.0.1')
-    monkeypatch.setattr(official, 'ARCHIVE', official.Remote('http://127.0.0.1:9/datasets.zip'))
-    for name, remotes in REAL.items():
-        elsewhere = (official.Remote(f'http://127.0.0.1:9/{remote.name}') for remote in remotes)
-        monkeypatch.setitem(official.ORIGINALS, name, tuple(elsewhere))
+    monkeypatch.setattr(official, 'ARCHIVE', Remote('http://127.0.0.1:9/datasets.zip'))
+    for name, entry in REAL.items():
+        elsewhere = [Remote(f'http://127.0.0.1:9/{file.name}') for file in entry.originals.files]
+        change(monkeypatch, name, originals=with_files(name, *elsewhere))
+
+
+def change(monkeypatch, name, **fields):
+    """Changes fields of a dataset's entry until the end of the test."""
+    monkeypatch.setitem(DATASETS, name, dataclasses.replace(DATASETS[name], **fields))
+
+
+def with_files(name, *remotes):
+    """The originals of a dataset, to be fetched from elsewhere."""
+    return dataclasses.replace(REAL[name].originals, files=remotes)
 
 
 @pytest.fixture
 def sizes(monkeypatch):
     """Sets how many questions a dataset is expected to have."""
-    return lambda name, **splits: monkeypatch.setitem(official.SIZES, name, splits)
+    return lambda name, **splits: change(monkeypatch, name, sizes=splits)
 
 
 def put(folder, release='original', **files):
@@ -81,7 +93,7 @@ def test_addresses_and_digests_are_those_that_tfds_publishes():
             url, _, digest = line.split('\t')[:3]
             published[url] = digest
     for name in ('cqa', 'anli1', 'esnli'):
-        for remote in REAL[name]:
+        for remote in REAL[name].originals.files:
             assert published[remote.url] == remote.sha256, remote.url
 
 
@@ -99,7 +111,11 @@ def test_unknown_names_are_refused(name, release, message, tmp_path):
 def test_offline_says_what_to_fetch_and_where_to_put_it(name, release, tmp_path):
     with pytest.raises(InputError, match=r'--config\.data\.source=<folder') as raised:
         official.fetch(name, tmp_path, release)
-    files = ['datasets.zip'] if release == 'dss' else [remote.name for remote in REAL[name]]
+    files = (
+        ['datasets.zip']
+        if release == 'dss'
+        else [remote.name for remote in REAL[name].originals.files]
+    )
     for file in files:
         assert f'http://127.0.0.1:9/{file}' in str(raised.value)
         assert str(tmp_path / release / file) in str(raised.value)
@@ -108,11 +124,11 @@ def test_offline_says_what_to_fetch_and_where_to_put_it(name, release, tmp_path)
 
 def test_two_processes_download_once(server, tmp_path, sizes, monkeypatch):
     sizes('svamp', train=1, test=0)
-    monkeypatch.setattr(official.originals, 'SVAMP_TRAIN', 1)
+    monkeypatch.setattr(originals, 'SVAMP_TRAIN', 1)
     problem = {'Body': 'b', 'Question': 'q?', 'Equation': '( 1.0 + 1.0 )'}
     server.data = json.dumps([problem]).encode()
-    remote = official.Remote(f'{server.url}/SVAMP.json')
-    monkeypatch.setitem(official.ORIGINALS, 'svamp', (remote,))
+    remote = Remote(f'{server.url}/SVAMP.json')
+    change(monkeypatch, 'svamp', originals=with_files('svamp', remote))
     convert, converted = official.convert, []
 
     def convert_and_count(*args):
@@ -476,7 +492,7 @@ def test_the_archive_of_dss_is_downloaded_once_for_all_datasets(
     for name in ('anli1', 'esnli'):
         sizes(name, train=3, valid=1, test=2)
     server.data = archive(dss_members() | dss_members('esnli'))
-    monkeypatch.setattr(official, 'ARCHIVE', official.Remote(f'{server.url}/datasets.zip'))
+    monkeypatch.setattr(official, 'ARCHIVE', Remote(f'{server.url}/datasets.zip'))
     for name in ('anli1', 'esnli', 'anli1'):
         folder = official.fetch(name, tmp_path, 'dss')
         assert folder == tmp_path / 'dss' / name
@@ -587,8 +603,9 @@ def test_a_member_that_is_too_large_is_not_unpacked(tmp_path, sizes, monkeypatch
 
 
 def test_a_file_with_another_digest_than_the_published_one_is_refused(tmp_path, monkeypatch):
-    remote = official.Remote('http://127.0.0.1:9/SVAMP.json', REAL['svamp'][0].sha256)
-    monkeypatch.setitem(official.ORIGINALS, 'svamp', (remote,))
+    (published,) = REAL['svamp'].originals.files
+    remote = Remote('http://127.0.0.1:9/SVAMP.json', published.sha256)
+    change(monkeypatch, 'svamp', originals=with_files('svamp', remote))
     put(tmp_path, SVAMP_json='[]')
     with pytest.raises(InputError, match=rf'data\.source: .*expected SHA-256 {remote.sha256}, got'):
         official.fetch('svamp', tmp_path, 'original')
