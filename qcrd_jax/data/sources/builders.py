@@ -209,12 +209,14 @@ def _questions(data_config: Any, folder: pathlib.Path) -> _Config:
     entry = DATASETS[name]
     # A file of teacher samples holds questions and labels too: it is a source by itself.
     source = data_config.source or samples
-    if not source and not entry.releases:
-        wanted = 'a folder in the DSS layout or ' if entry.question else ''
-        raise InputError(
-            f'data.source: name {wanted}the .jsonl file of your questions (docs/datasets.md).'
-        )
-    source = source or str(official.fetch(name, folder / 'downloads', data_config.release))
+    if not source:
+        if entry.download is None:
+            wanted = 'a folder in the DSS layout or ' if entry.question else ''
+            raise InputError(
+                f'data.source: name {wanted}the .jsonl file of your questions (docs/datasets.md).'
+            )
+        downloads = folder / 'downloads'
+        source = str(official.fetch(name, entry.download, downloads, data_config.release))
     answer_type = _answer_type(data_config)
     classes = entry.classes if entry.answer_type else tuple(data_config.classes)
     return _Config(

@@ -18,30 +18,70 @@ with the answers of PaLM-540B; 'original' are the files of each dataset's author
 """
 
 import contextlib
+import dataclasses
 import json
 import pathlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Literal
 
+from qcrd_jax.data.sources import download as downloads
 from qcrd_jax.data.sources import originals
-from qcrd_jax.data.sources.download import MAX_BYTES, download
-from qcrd_jax.data.sources.table import DATASETS, Remote
 from qcrd_jax.errors import InputError
 from qcrd_jax.files import locked, replacing
 
 _WRITTEN = ('test', 'valid', 'train')  # in this order: where the last is, everything is
 
+Release = Literal['dss', 'original']
+
+
+@dataclasses.dataclass(frozen=True)
+class Remote:
+    """A file to download; `sha256` is None where nobody published it."""
+
+    url: str
+    sha256: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Its name, without the folders that it is in."""
+        return self.url.rsplit('/', 1)[-1]
+
+
+@dataclasses.dataclass(frozen=True)
+class Download:
+    """What can be downloaded of a dataset.
+
+    Attributes:
+      sizes: questions by file, 'train', perhaps 'valid', 'test' (Table A1).
+      archived: whether the archive of DSS has the dataset.
+      files: of its authors, in the order in which `read` takes them; () where there are none.
+      read: returns the records of the files by split.
+    """
+
+    sizes: Mapping[str, int]
+    archived: bool = False
+    files: tuple[Remote, ...] = ()
+    read: Callable[..., originals.Records] = lambda: {}
+
+    @property
+    def releases(self) -> tuple[Release, ...]:
+        """Which there are."""
+        return (('dss',) if self.archived else ()) + (('original',) if self.files else ())
+
+
 ARCHIVE = Remote('https://github.com/google-research/distilling-step-by-step/raw/main/datasets.zip')
 
 
-def fetch(name: str, folder: pathlib.Path, release: str) -> pathlib.Path:
+def fetch(name: str, download: Download, folder: pathlib.Path, release: str) -> pathlib.Path:
     """Returns the folder of a dataset in the layout of DSS, downloading it if it is not there.
 
     Downloads lie in `<folder>/<release>`, the dataset in `<folder>/<release>/<name>`. The training
     questions are written last: where they are, everything is, and nothing is asked for again.
 
     Args:
-      name: of a dataset that can be downloaded.
+      name: of the dataset.
+      download: what there is of it.
       folder: where downloads go.
       release: 'dss', with the teacher's answers, or 'original', without.
 
@@ -52,13 +92,9 @@ def fetch(name: str, folder: pathlib.Path, release: str) -> pathlib.Path:
     Raises:
       InputError: if something cannot be downloaded or is not what it should be.
     """
-    entry = DATASETS.get(name)
-    if entry is None or not entry.releases:
-        known = ', '.join(other for other in DATASETS if DATASETS[other].releases)
-        raise InputError(f'data.name: expected one of {known}, got {name!r}.')
-    if release not in entry.releases:
+    if release not in download.releases:
         raise InputError(
-            f'data.release: expected {" or ".join(entry.releases)} of {name}, got {release!r}.'
+            f'data.release: expected {" or ".join(download.releases)} of {name}, got {release!r}.'
         )
     target = folder / release / name
     train = target / f'{name}_train.json'
@@ -70,10 +106,10 @@ def fetch(name: str, folder: pathlib.Path, release: str) -> pathlib.Path:
                 left.unlink()
             if release == 'dss':
                 (archive,) = _download([ARCHIVE], folder / release)
-                unpack(archive, name, target)
-            elif entry.originals:
-                paths = _download(entry.originals.files, folder / release)
-                convert(entry.originals.read(*paths), name, target)
+                unpack(archive, name, download.sizes, target)
+            else:
+                paths = _download(download.files, folder / release)
+                convert(download.read(*paths), name, download.sizes, target)
     return target
 
 
@@ -99,7 +135,7 @@ def _download(remotes: Sequence[Remote], folder: pathlib.Path) -> list[pathlib.P
     ]
     try:
         for remote, path in zip(remotes, paths, strict=True):
-            download(remote.url, path, sha256=remote.sha256)
+            downloads.download(remote.url, path, sha256=remote.sha256)
     except InputError as error:
         every = f' All that is needed: {"; ".join(missing)}.' if len(missing) > 1 else ''
         raise InputError(
@@ -109,7 +145,9 @@ def _download(remotes: Sequence[Remote], folder: pathlib.Path) -> list[pathlib.P
     return paths
 
 
-def unpack(archive: pathlib.Path, name: str, target: pathlib.Path) -> None:
+def unpack(
+    archive: pathlib.Path, name: str, sizes: Mapping[str, int], target: pathlib.Path
+) -> None:
     """Copies the files of dataset `name` out of the archive of DSS, and nothing else.
 
     Its folder is found by the end of its path, and its files are written under names that we know,
@@ -118,7 +156,6 @@ def unpack(archive: pathlib.Path, name: str, target: pathlib.Path) -> None:
     Raises:
       InputError: if the archive is damaged or holds another number of questions than it should.
     """
-    sizes = DATASETS[name].sizes
     splits, train = '|'.join(_WRITTEN), f'{name}_train.json'
     with originals.open_zip(archive) as content:
         found = [path for path in content.namelist() if f'/{path}'.endswith(f'/{name}/{train}')]
@@ -136,8 +173,8 @@ def unpack(archive: pathlib.Path, name: str, target: pathlib.Path) -> None:
         if absent:
             raise InputError(f'{archive}: holds no {name}/{min(absent)}; delete it and try again.')
         for path, member in members.items():
-            if member.file_size > MAX_BYTES:
-                raise InputError(f'{archive}: {path} is larger than {MAX_BYTES} bytes.')
+            if member.file_size > downloads.MAX_BYTES:
+                raise InputError(f'{archive}: {path} is larger than {downloads.MAX_BYTES} bytes.')
         for path in sorted(members.keys() - questions.values()):
             with content.open(members[path]) as lines:
                 _write(target / path, lines)
@@ -146,13 +183,14 @@ def unpack(archive: pathlib.Path, name: str, target: pathlib.Path) -> None:
                 _write(target / path, lines, sizes[split])
 
 
-def convert(records: originals.Records, name: str, target: pathlib.Path) -> None:
+def convert(
+    records: originals.Records, name: str, sizes: Mapping[str, int], target: pathlib.Path
+) -> None:
     """Writes the records of dataset `name` as DSS wrote them, to the byte.
 
     Raises:
       InputError: if a file is not what it should be or holds another number of questions.
     """
-    sizes = DATASETS[name].sizes
     for split in _WRITTEN:
         if split in sizes:
             lines = map(_line, records[split])

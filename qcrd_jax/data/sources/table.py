@@ -8,14 +8,12 @@ layout of Distilling step-by-step (DSS), with records of a known kind, brings no
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 from qcrd_jax.data.schema import NLI_CLASSES, AnswerType, SourceSplits
 from qcrd_jax.data.sources import mwp, originals, questions
+from qcrd_jax.data.sources.official import Download, Remote
 from qcrd_jax.data.sources.questions import Question
-
-Release = Literal['dss', 'original']
-"""What to download: the archive of DSS, with PaLM's answers, or the authors' own files, without."""
 
 TASKS: dict[AnswerType, str] = {
     'equation': 'math word problem',
@@ -24,32 +22,6 @@ TASKS: dict[AnswerType, str] = {
     'text': 'question answering',
 }
 """What kind of questions these are, where an entry has no words of its own."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Remote:
-    """A file to download; `sha256` is None where nobody published it."""
-
-    url: str
-    sha256: str | None = None
-
-    @property
-    def name(self) -> str:
-        """Its name without the folders."""
-        return self.url.rsplit('/', 1)[-1]
-
-
-@dataclasses.dataclass(frozen=True)
-class Originals:
-    """The files that a dataset's authors released.
-
-    Attributes:
-      files: in the order in which `read` takes them.
-      read: returns the records of the DSS layout by split.
-    """
-
-    files: tuple[Remote, ...]
-    read: Callable[..., originals.Records]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,10 +48,7 @@ class DatasetEntry:
       question: reads a record of the DSS layout; None: the dataset is a file of JSON lines, or
         generated.
       classes: of answer type 'class'.
-      sizes: questions by file, 'train', perhaps 'valid', 'test' (Table A1), of what can be
-        downloaded; SVAMP and CommonsenseQA are held out for validation from 'train'.
-      archived: whether the archive of DSS has it.
-      originals: its authors' files; None: they are not downloaded.
+      download: what can be downloaded of it, if anything.
       generator: of a synthetic dataset.
       task: what kind of questions these are, for a judge; '': as its answer type has it in `TASKS`.
       prompt: the file of the few-shot prompt in `teacher/prompts`; '': that of its answer type.
@@ -92,19 +61,12 @@ class DatasetEntry:
     answer_type: AnswerType | None = None
     question: Callable[[Mapping[str, Any]], Question] | None = None
     classes: tuple[str, ...] = NLI_CLASSES
-    sizes: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    archived: bool = False
-    originals: Originals | None = None
+    download: Download | None = None
     generator: Generator | None = None
     task: str = ''
     prompt: str = ''
     note: str = ''
     paper_samples: tuple[float, float, float] | None = None
-
-    @property
-    def releases(self) -> tuple[Release, ...]:
-        """What can be downloaded of it."""
-        return (('dss',) if self.archived else ()) + (('original',) if self.originals else ())
 
 
 def task(name: str, answer_type: AnswerType) -> str:
@@ -132,16 +94,16 @@ DATASETS: dict[str, DatasetEntry] = {
         'SVAMP (Patel et al., 2021): arithmetic word problems; answers are equations.',
         answer_type='equation',
         question=questions.plain,
-        sizes={'train': 800, 'test': 200},
-        archived=True,
-        originals=Originals(
-            (
+        download=Download(
+            sizes={'train': 800, 'test': 200},
+            archived=True,
+            files=(
                 Remote(
                     f'{_GITHUB}/arkilpatel/SVAMP/main/SVAMP.json',
                     '5be77703a6d891ae476d7c082787ad361392aa02453b132516cdd5f4e7934e3e',
                 ),
             ),
-            originals.svamp,
+            read=originals.svamp,
         ),
         prompt='svamp',
         paper_samples=(3.87, 0.55, 0.08),
@@ -150,10 +112,10 @@ DATASETS: dict[str, DatasetEntry] = {
         'CommonsenseQA 1.11 (Talmor et al., 2018): questions with five choices.',
         answer_type='choice',
         question=questions.multiple_choice,
-        sizes={'train': 9741, 'test': 1221},
-        archived=True,
-        originals=Originals(
-            (
+        download=Download(
+            sizes={'train': 9741, 'test': 1221},
+            archived=True,
+            files=(
                 Remote(
                     f'{_COMMONSENSE}/train_rand_split.jsonl',
                     '58ffa3c8472410e24b8c43f423d89c8a003d8284698a6ed7874355dedd09a2fb',
@@ -171,7 +133,7 @@ DATASETS: dict[str, DatasetEntry] = {
                     'a8367c94901ba249e48bcec76eaff9e7b91cec0f0e4d94879975d7d1b952bc41',
                 ),
             ),
-            originals.cqa,
+            read=originals.cqa,
         ),
         task='commonsense question answering',
         prompt='cqa',
@@ -181,16 +143,16 @@ DATASETS: dict[str, DatasetEntry] = {
         'Round 1 of Adversarial NLI (Nie et al., 2019).',
         answer_type='class',
         question=questions.inference,
-        sizes={'train': 16946, 'valid': 1000, 'test': 1000},
-        archived=True,
-        originals=Originals(
-            (
+        download=Download(
+            sizes={'train': 16946, 'valid': 1000, 'test': 1000},
+            archived=True,
+            files=(
                 Remote(
                     'https://dl.fbaipublicfiles.com/anli/anli_v0.1.zip',
                     '16ac929a7e90ecf9093deaec89cc81fe86a379265a5320a150028efe50c5cde8',
                 ),
             ),
-            originals.anli1,
+            read=originals.anli1,
         ),
         task='natural language inference',
         prompt='anli1',
@@ -200,10 +162,10 @@ DATASETS: dict[str, DatasetEntry] = {
         'e-SNLI (Camburu et al., 2018): SNLI as it was explained.',
         answer_type='class',
         question=questions.inference,
-        sizes={'train': 549367, 'valid': 9842, 'test': 9824},
-        archived=True,
-        originals=Originals(
-            (
+        download=Download(
+            sizes={'train': 549367, 'valid': 9842, 'test': 9824},
+            archived=True,
+            files=(
                 Remote(
                     f'{_ESNLI}/esnli_train_1.csv',
                     '7311c7bc16ad9f6a9adcd116a62ef991e1803dc0d71e253ce66b975c2aba8ee5',
@@ -221,7 +183,7 @@ DATASETS: dict[str, DatasetEntry] = {
                     '9269aa8075dbfed0fa8a5012eb2ac9c18a92be139671f05df897f69092592927',
                 ),
             ),
-            originals.esnli,
+            read=originals.esnli,
         ),
         task='natural language inference',
         prompt='esnli',

@@ -92,21 +92,19 @@ def test_what_was_prepared_is_found_again(tmp_path):
     assert builders.load(config.data, tmp_path).fingerprint == 'mwp/b0c73bd2a759a7a3/2.0.0'
 
 
-@pytest.mark.parametrize('name', [name for name, entry in DATASETS.items() if entry.releases])
+@pytest.mark.parametrize('name', [name for name, entry in DATASETS.items() if entry.download])
 def test_what_can_be_downloaded_says_how_large_it_is(name):
     entry = DATASETS[name]
-    assert {'train', 'test'} <= entry.sizes.keys() <= {'train', 'valid', 'test'}
+    assert {'train', 'test'} <= entry.download.sizes.keys() <= {'train', 'valid', 'test'}
     assert entry.question is not None  # a download is in the DSS layout
-    assert len({file.name for file in entry.originals.files}) == len(entry.originals.files)
+    files = entry.download.files
+    assert len({file.name for file in files}) == len(files)
 
 
-def test_a_release_that_there_is_not_is_refused(tmp_path, monkeypatch):
-    entry = DatasetEntry('Archived.', question=questions.plain, sizes={'train': 1}, archived=True)
-    monkeypatch.setitem(DATASETS, 'archived', entry)
-    with pytest.raises(
-        InputError, match=r'data\.release: expected dss of archived'
-    ):
-        official.fetch('archived', tmp_path, 'original')
+def test_a_release_that_there_is_not_is_refused(tmp_path):
+    archived = official.Download({'train': 1}, archived=True)
+    with pytest.raises(InputError, match=r'data\.release: expected dss of toys, got'):
+        official.fetch('toys', archived, tmp_path, 'original')
 
 
 def test_the_table_is_read_without_tfds():
