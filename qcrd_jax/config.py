@@ -10,6 +10,7 @@ from ml_collections import config_dict
 
 from qcrd_jax import losses
 from qcrd_jax.data.schema import AnswerType, LabelsRule, PositivesRule
+from qcrd_jax.data.sources.table import DATASETS
 from qcrd_jax.errors import InputError
 from qcrd_jax.methods import METHODS
 from qcrd_jax.methods.objectives import DecayEvery
@@ -238,7 +239,7 @@ _SIZE_NAMES = tuple(dict.fromkeys(size for sizes in SIZES.values() for size in s
 # Owned by those who implement them, as far as these stand above the configuration.
 _CHOICES = {
     'method': tuple(METHODS),
-    'data.name': ('svamp', 'cqa', 'anli1', 'esnli', 'mwp', 'custom'),
+    'data.name': tuple(DATASETS),
     'data.release': ('dss', 'original'),
     'data.answer_type': get_args(AnswerType),
     'data.positives': get_args(PositivesRule),

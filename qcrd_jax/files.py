@@ -145,6 +145,23 @@ def parse_object(path: os.PathLike | str, number: int, line: str) -> dict[str, A
     return record
 
 
+def flatten(tree: dict[str, Any]) -> dict[str, Any]:
+    """Returns the leaves of a nested dict by their dotted names, in order.
+
+    Examples:
+      >>> flatten({'seed': 0, 'data': {'name': 'mwp', 'mwp': {'train': 40}}})
+      {'seed': 0, 'data.name': 'mwp', 'data.mwp.train': 40}
+    """
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            for inner, leaf in flatten(value).items():
+                flat[f'{name}.{inner}'] = leaf
+        else:
+            flat[name] = value
+    return flat
+
+
 def without_surrogates(text: str) -> str:
     """Joins pairs of surrogates and replaces single ones by U+FFFD, so that UTF-8 can hold it.
 

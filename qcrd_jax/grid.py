@@ -17,9 +17,9 @@ from typing import Any
 from ml_collections import config_dict
 
 from qcrd_jax import config as configuration
+from qcrd_jax import files
 from qcrd_jax.data.sources import builders
 from qcrd_jax.errors import InputError
-from qcrd_jax.runs import workdir as workdirs
 
 RUN_MEASURES = ('test_accuracy', 'training_hours')
 """What a trained student is asked for."""
@@ -202,7 +202,7 @@ def code_version() -> str:
 
 def fields(config: config_dict.ConfigDict) -> dict[str, Any]:
     """Every field by its dotted name."""
-    return workdirs.flatten(config.to_dict())
+    return files.flatten(config.to_dict())
 
 
 @functools.cache

@@ -3,19 +3,18 @@
 import json
 import pathlib
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 from absl import logging
 from ml_collections import config_dict
 
-from qcrd_jax import bars, files
 from qcrd_jax import config as configuration
+from qcrd_jax import files
 from qcrd_jax.data import batches
-from qcrd_jax.data.corpus import Corpus, read_dataset
 from qcrd_jax.data.encoding import Encoding, encode
+from qcrd_jax.data.prepare import write_counts
 from qcrd_jax.data.schema import Example
-from qcrd_jax.data.summary import SplitCounts, prepare_tables
+from qcrd_jax.data.sources import builders
 from qcrd_jax.errors import InputError
 from qcrd_jax.experiments import reproduce as reproduction
 from qcrd_jax.report import write_report
@@ -53,7 +52,7 @@ def train(config: config_dict.ConfigDict, workdir: pathlib.Path) -> None:
     """Trains (or resumes), evaluates, exports and reports."""
     run = assembly.assemble(config, workdir)
     if not (workdir / 'prepare.json').exists():
-        count(config, run.corpus, workdir)
+        write_counts(run.corpus, config.data.samples, workdir)
     (position,) = loop.train([run])
     summary = results.finish(run, position)
     page = write_report(workdir)
@@ -67,7 +66,7 @@ def prepare(config: config_dict.ConfigDict, workdir: pathlib.Path) -> None:
     Writes `prepare.json`, and `votes.jsonl` with what self-consistency makes of every question.
     """
     corpus = assembly.read_corpus(config, workdir)
-    print(count(config, corpus, workdir))
+    print(write_counts(corpus, config.data.samples, workdir))
     print()
     for split, encoded in corpus.encoded.items():
         print(f'{split}: ' + ', '.join(f'{n} {name}' for name, n in encoded.counts().items()))
@@ -77,32 +76,9 @@ def prepare(config: config_dict.ConfigDict, workdir: pathlib.Path) -> None:
     print(f'report: {workdir / "prepare.json"}, votes: {workdir / "votes.jsonl"}')
 
 
-def count(config: config_dict.ConfigDict, corpus: Corpus, workdir: pathlib.Path) -> str:
-    """Writes `votes.jsonl`, then `prepare.json`; returns the tables of the counts."""
-    counts = {split: SplitCounts() for split in corpus.examples}
-    files.write_jsonl(workdir / 'votes.jsonl', _votes(config, corpus, counts))
-    truncated = {
-        split: sum(cut.cut for cut in corpus.truncations if cut.split == split) for split in counts
-    }
-    report = {split: counts[split].report(truncated[split]) for split in counts}
-    files.write_json(workdir / 'prepare.json', report)
-    return prepare_tables(counts, truncated)
-
-
-def _votes(
-    config: config_dict.ConfigDict, corpus: Corpus, counts: dict[str, SplitCounts]
-) -> Iterator[dict[str, Any]]:
-    """Counts every question, and yields the votes on those that have samples."""
-    for split, examples in corpus.examples.items():
-        for example in bars.shown(examples, f'counting {split}', 'questions'):
-            vote = counts[split].add(example, corpus.answer_type, config.data.samples)
-            if vote is not None:
-                yield {'id': example.id, 'split': split, 'label': example.label, **vote._asdict()}
-
-
 def annotate(config: config_dict.ConfigDict, workdir: pathlib.Path) -> None:
     """Has an LLM answer every question K times, into `annotations.jsonl`."""
-    dataset = read_dataset(config, workdir)
+    dataset = builders.load(config.data, workdir / 'data')
     annotation.annotate(config, dataset.splits, workdir)
     path = workdir / annotation.RECORDS
     print(f'answers: {path}; use them by --config.data.teacher_samples={path}')

@@ -6,13 +6,13 @@ import re
 import pytest
 
 from qcrd_jax import config as configuration
+from qcrd_jax import files
 from qcrd_jax.config import base_config, validate
 from qcrd_jax.data.sources import mwp
 from qcrd_jax.errors import InputError
-from qcrd_jax.runs import workdir as workdirs
 from tests.support import REPOSITORY
 
-FLAT = workdirs.flatten(base_config().to_dict())
+FLAT = files.flatten(base_config().to_dict())
 
 
 def changed(name: str, value):
@@ -44,7 +44,7 @@ def test_every_configuration_file_loads_and_validates(path):
     spec.loader.exec_module(module)
     config = module.get_config()
     validate(config)
-    assert workdirs.flatten(config.to_dict()).keys() == FLAT.keys()
+    assert files.flatten(config.to_dict()).keys() == FLAT.keys()
     for word in ('Command:', 'Hardware:', 'Score:'):
         assert word in module.__doc__
 

@@ -12,11 +12,9 @@ from collections.abc import Hashable, Sequence
 from qcrd_jax.data.equations import equation_value
 from qcrd_jax.data.markup import plain
 from qcrd_jax.data.options import folded, named_class, named_option, without_letter
-from qcrd_jax.data.schema import AnswerType
+from qcrd_jax.data.schema import NLI_CLASSES, AnswerType
 
 MAX_CHARACTERS = 1000  # an answer is short; longer text is not looked at
-
-NLI_CLASSES = ('entailment', 'neutral', 'contradiction')
 
 # They change what is shown, or its order: what is read would not be what a person sees.
 _CONTROLS = frozenset('\x1b\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069')

@@ -1,4 +1,4 @@
-"""The data of a run, tokenised."""
+"""The data of a run as token ids: a dataset, the tokenizer of its student, and one batch shape."""
 
 import dataclasses
 import math
@@ -6,16 +6,14 @@ import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ml_collections import config_dict
-
 from qcrd_jax.data import batches, encoding
 from qcrd_jax.data import tokenizer as tokenizers
-from qcrd_jax.data.batches import Lengths
+from qcrd_jax.data.batches import Lengths, Truncation
 from qcrd_jax.data.encoding import Encoded, Encoding
-from qcrd_jax.data.schema import AnswerType, Example, Splits
-from qcrd_jax.data.sources import builders
-from qcrd_jax.data.sources.builders import Dataset
-from qcrd_jax.errors import InputError
+from qcrd_jax.data.schema import AnswerType, Example, PositivesRule, Splits
+from qcrd_jax.data.splits import Dataset
+
+_TOKENIZER_QUESTIONS = 20_000  # that a tokenizer is trained on, at most
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,37 +33,29 @@ class Corpus:
     encoded: dict[str, Encoded]
     tokenizer: Any
     lengths: Lengths
-    truncations: list[batches.Truncation]
+    truncations: list[Truncation]
     answer_type: AnswerType
 
 
-def read_dataset(config: config_dict.ConfigDict, workdir: pathlib.Path) -> Dataset:
-    """Reads the dataset, which is written once as ArrayRecord under `data.cache`.
+def build_corpus(
+    config: Any, dataset: Dataset, workdir: pathlib.Path, *, positives: PositivesRule, joint: bool
+) -> Corpus:
+    """Tokenises a dataset, once; trains a tokenizer on it where none is named.
 
-    With `data.fraction` below 1 the training split is a part of it, drawn once and for all: every
-    seed and every method sees the same questions, and a larger part holds the smaller ones.
+    Args:
+      config: of the run; its groups `data` and `student` are read.
+      dataset: of `builders.load`.
+      workdir: of the run; the token ids are kept in it, unless `data.cache` names a folder.
+      positives: which of the teacher's samples the method takes as positives.
+      joint: whether rationale and label are one target (see `targets`).
     """
-    dataset = builders.load(config.data, workdir / 'data')
-    if config.data.fraction < 1:
-        dataset = dataset.with_part_of_train(config.data.fraction)
-    for name in ('train', 'validation', 'test'):
-        if not len(dataset.splits[name]):
-            raise InputError(
-                f'{config.data.source or config.data.name}: the {name} split is empty; a run '
-                'trains on one split, selects on another and reports a third.'
-            )
-    return dataset
-
-
-def build_corpus(config, dataset, workdir, *, positives, joint) -> Corpus:
-    """Tokenises the dataset, once; trains a tokenizer on it where none is named."""
     data = config.data
     name = config.student.tokenizer or config.student.pretrained
     if name:
         tokenizer = tokenizers.load_tokenizer(name)
     else:
         tokenizer = tokenizers.train_tokenizer(
-            _tokenizer_texts(dataset.splits['train']),
+            _texts(dataset.splits['train']),
             config.student.vocab_size,
             required=data.prefixes,
             split_digits=config.student.split_digits,
@@ -98,8 +88,8 @@ def build_corpus(config, dataset, workdir, *, positives, joint) -> Corpus:
     return Corpus(dataset.splits, encoded, tokenizer, lengths, truncations, dataset.answer_type)
 
 
-def _tokenizer_texts(examples: Sequence[Example]) -> Iterator[str]:
-    """What a tokenizer is trained on: of many questions, some that are evenly spread."""
-    for place in range(0, len(examples), math.ceil(len(examples) / 20_000)):
+def _texts(examples: Sequence[Example]) -> Iterator[str]:
+    """What a tokenizer is trained on: of many questions, some that are evenly spaced."""
+    for place in range(0, len(examples), math.ceil(len(examples) / _TOKENIZER_QUESTIONS)):
         example = examples[place]
         yield from (example.input, example.label, *(s.rationale for s in example.samples))

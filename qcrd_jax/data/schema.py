@@ -8,6 +8,9 @@ AnswerType = Literal['equation', 'choice', 'class', 'text']
 PositivesRule = Literal['self_consistency', 'gold', 'first']
 LabelsRule = Literal['gold', 'teacher', 'self_consistency']
 
+NLI_CLASSES = ('entailment', 'neutral', 'contradiction')
+SEPARATOR = '</s>'  # between premise and hypothesis, as DSS has it: the text of T5's EOS
+
 
 @dataclasses.dataclass(frozen=True)
 class TeacherSample:
@@ -64,6 +67,8 @@ class ExampleStream:
     def __iter__(self) -> Iterator[Example]:
         return self.read()
 
+
+SPLITS = ('train', 'validation', 'test')
 
 Splits = dict[str, Sequence[Example]]
 """The examples of a dataset by split: 'train', 'validation' and 'test'."""

@@ -25,7 +25,7 @@ from absl import logging
 from ml_collections import config_dict
 
 from qcrd_jax import files, grid
-from qcrd_jax.data.corpus import read_dataset
+from qcrd_jax.data.sources import builders
 from qcrd_jax.data.summary import SplitCounts
 from qcrd_jax.errors import InputError
 from qcrd_jax.grid import Cell
@@ -292,7 +292,7 @@ class Reproduction:
         config = self._resolved(cell)
         path = self._workdir / 'runs' / f'{grid.identity(config)}-{cell.split}.json'
         if not path.is_file():
-            dataset = read_dataset(config, self._workdir)
+            dataset = builders.load(config.data, self._workdir / 'data')
             counts = SplitCounts()
             for example in dataset.splits[cell.split]:
                 counts.add(example, dataset.answer_type, config.data.samples)

@@ -7,17 +7,12 @@ import statistics
 from typing import Any
 
 from qcrd_jax.data import marking
+from qcrd_jax.data.sources.table import DATASETS
+from qcrd_jax.files import flatten
 from qcrd_jax.report.formats import MAX_CHARACTERS, clip, duration, first, percent, scored
-from qcrd_jax.report.run_files import Run, flatten, number, plain
-from qcrd_jax.runs import log as metrics_log
+from qcrd_jax.report.run_files import Run, number, plain
+from qcrd_jax.runs.timing import total_seconds
 
-# Right samples per question (of 5), share of questions with only right and with only wrong ones.
-_PAPER_TEACHER = {
-    'svamp': (3.87, 0.55, 0.08),
-    'cqa': (3.89, 0.68, 0.13),
-    'anli1': (3.93, 0.66, 0.11),
-    'esnli': (3.31, 0.50, 0.20),
-}
 # Hours of training on SVAMP on one A100-80G, 10000 steps: T5-base, T5-small (Table A7).
 _PAPER_HOURS = {
     'finetune': (2.0, 1.25),
@@ -41,8 +36,10 @@ def teacher_statistics(run: Run, dataset: str) -> dict[str, Any] | None:
         return None
     unreadable = number(counts.get('unreadable'))
     right = number(counts.get('right_per_question'))
-    mean, only_right, only_wrong = _PAPER_TEACHER.get(dataset, (None, None, None))
-    used = number(dict(flatten(run.config)).get('data.samples'))
+    entry = DATASETS.get(dataset)
+    paper = entry.paper_samples if entry else None
+    mean, only_right, only_wrong = paper or (None, None, None)
+    used = number(flatten(run.config).get('data.samples'))
     of = '' if used is None else f', of {used:.0f}'
     rows = [
         (f'right samples per question{of}', _mean(right), _mean(mean)),
@@ -114,10 +111,10 @@ def training_time(run: Run) -> dict[str, str]:
     hours = first(run.summary.get('training_hours'))
     time = None if hours is None else 3600 * hours
     if time is None:
-        time = metrics_log.total_seconds(run.series('train', 'seconds_per_step'))
+        time = total_seconds(run.series('train', 'seconds_per_step'))
     pretraining = first(
         run.summary.get('pretraining_seconds'),
-        metrics_log.total_seconds(run.series('discriminator', 'seconds_per_step')),
+        total_seconds(run.series('discriminator', 'seconds_per_step')),
     )
     notes = [] if pretraining is None else [f'and {duration(pretraining)} of the discriminator']
     paper = _paper_hours(run)
@@ -127,7 +124,7 @@ def training_time(run: Run) -> dict[str, str]:
 
 
 def _paper_hours(run: Run) -> float | None:
-    config = dict(flatten(run.config))
+    config = flatten(run.config)
     student = plain(run.summary.get('student') or config.get('student.pretrained'))
     student = student.rstrip('/').rpartition('/')[2]
     method = run.method

@@ -5,7 +5,10 @@ import statistics
 from typing import Any
 
 from qcrd_jax import files
+from qcrd_jax.data.sources.table import DATASETS
 from qcrd_jax.evaluation import metrics
+from qcrd_jax.files import flatten
+from qcrd_jax.methods import METHODS
 from qcrd_jax.report import analyses, figures, templates
 from qcrd_jax.report.formats import (
     cell,
@@ -17,18 +20,8 @@ from qcrd_jax.report.formats import (
     scored,
     seconds,
 )
-from qcrd_jax.report.run_files import Run, flatten, number, plain, read_run
+from qcrd_jax.report.run_files import Run, number, plain, read_run
 
-_METHODS = {
-    'finetune': 'Fine-tuning',
-    'single_task': 'Single-task distillation',
-    'dss': 'Distilling step-by-step',
-    'mi': 'Mutual-information distillation',
-    'qcrd': 'QCRD',
-    'mi_qcrd': 'MI + QCRD',
-}
-_WITHOUT_DISCRIMINATOR = ('finetune', 'single_task', 'dss', 'mi')
-_DATASET_NOTES = {'mwp': 'synthetic word problems with a synthetic noisy teacher'}
 _KIND_COLOURS = {'teacher positive': figures.BLUE, 'teacher negative': figures.ORANGE}
 _STUDENT_COLOURS = (figures.GREEN, figures.PURPLE, '#a07c1c', '#4b9bb5')
 _MAX_EXAMPLES, _MAX_RATIONALES = 40, 24  # per page, per example
@@ -63,15 +56,14 @@ def write_report(workdir: pathlib.Path) -> pathlib.Path:
 def _page(run: Run) -> dict[str, Any]:
     groups = score_groups(run)
     colours = _KIND_COLOURS | {label: colour for label, colour, _ in groups}
-    no_discriminator = run.method in _WITHOUT_DISCRIMINATOR
     return {
-        'title': f'{_METHODS.get(run.method, run.method)} on {_dataset(run)}',
+        'title': f'{_method_title(run)} on {_dataset(run)}',
         'run_name': plain(run.name),
         'facts': _facts(run),
         'finished': bool(run.summary),
         'headlines': _headlines(run),
         'notices': _notices(run),
-        'no_discriminator': no_discriminator,
+        'no_discriminator': not _has_discriminator(run),
         'training_figures': figures.training_figures(run),
         'discriminator_figures': figures.discriminator_figures(run),
         'score_figure': figures.score_figure(groups),
@@ -83,14 +75,26 @@ def _page(run: Run) -> dict[str, Any]:
         'examples': [_example(record, colours) for record in run.examples[:_MAX_EXAMPLES]],
         'hidden_examples': max(len(run.examples) - _MAX_EXAMPLES, 0),
         'predictions': _predictions(run),
-        'summary': [(plain(name), cell(value)) for name, value in flatten(run.summary)],
+        'summary': [(plain(name), cell(value)) for name, value in flatten(run.summary).items()],
         'config': _config(run),
     }
 
 
+def _method_title(run: Run) -> str:
+    """How the title calls the run's method; one that is unknown by its own name."""
+    entry = METHODS.get(run.method)
+    return entry.title if entry else run.method
+
+
+def _has_discriminator(run: Run) -> bool:
+    """Whether the run's method trains with one, as one that is unknown may."""
+    entry = METHODS.get(run.method)
+    return entry is None or entry.discriminator
+
+
 def _notices(run: Run) -> list[str]:
     # What a method never writes is not missing.
-    spared = ('scores.json', 'examples.jsonl') if run.method in _WITHOUT_DISCRIMINATOR else ()
+    spared = () if _has_discriminator(run) else ('scores.json', 'examples.jsonl')
     missing = [name for name in run.missing if name not in spared]
     notices = [plain(notice) for notice in run.notices]
     nonfinite = [step for step, share in run.series('train', 'nonfinite') if share > 0]
@@ -110,7 +114,7 @@ def _dataset(run: Run) -> str:
 
 def _facts(run: Run) -> list[str]:
     """The line under the title: which data, student, seed and how far."""
-    config = dict(flatten(run.config))
+    config = flatten(run.config)
     student = run.summary.get('student') or config.get('student.pretrained')
     student = student or config.get('student.size')
     seed = run.summary.get('seed', config.get('seed'))
@@ -118,9 +122,9 @@ def _facts(run: Run) -> list[str]:
     steps = f'{reached:,.0f}'
     if planned is not None and planned != reached:
         steps += f' of {planned:,.0f}'
-    note = _DATASET_NOTES.get(_dataset(run))
+    entry = DATASETS.get(_dataset(run))
     return [
-        *([note] if note else []),
+        *([entry.note] if entry and entry.note else []),
         *([f'student {plain(student)}'] if student else []),
         *([f'seed {plain(seed)}'] if seed is not None else []),
         f'{steps} steps',
@@ -154,7 +158,7 @@ def _headlines(run: Run) -> list[dict[str, str]]:
             'not measured yet' if best_step is None else f'best, at step {best_step:,.0f}',
         ),
     ]
-    if run.method not in _WITHOUT_DISCRIMINATOR:
+    if _has_discriminator(run):
         note = 'good over poor rationales, held out' if auc is not None else 'not measured yet'
         headlines.append(('Discriminator ROC-AUC', '–' if auc is None else f'{auc:.3f}', note))
     note = f'{percent(sampling)} of it samples negatives' if sampling else 'of training'
@@ -280,7 +284,7 @@ def _config(run: Run) -> list[tuple[str, list[tuple[str, str]]]]:
     top = {name: value for name, value in run.config.items() if not isinstance(value, dict)}
     nested = {name: value for name, value in run.config.items() if isinstance(value, dict)}
     return [
-        (plain(name), [(plain(field), cell(value)) for field, value in flatten(section)])
+        (plain(name), [(plain(field), cell(value)) for field, value in flatten(section).items()])
         for name, section in ({'run': top} | nested).items()
         if section
     ]

@@ -127,15 +127,6 @@ def read_run(workdir: pathlib.Path) -> Run:
     )
 
 
-def flatten(tree: dict[str, Any], prefix: str = '') -> list[tuple[str, Any]]:
-    """The leaves of a nested dict with dotted names, in order."""
-    leaves = []
-    for key, value in tree.items():
-        name = f'{prefix}{key}'
-        leaves += flatten(value, f'{name}.') if isinstance(value, dict) else [(name, value)]
-    return leaves
-
-
 def _dump(value: Any) -> str:
     try:
         return json.dumps(value, ensure_ascii=False)

@@ -18,6 +18,7 @@ from ml_collections import config_dict
 
 from qcrd_jax.data import batches, corpus
 from qcrd_jax.data.corpus import Corpus
+from qcrd_jax.data.sources import builders
 from qcrd_jax.errors import InputError
 from qcrd_jax.evaluation.answering import Answering, Batches
 from qcrd_jax.methods import METHODS, Entry, Method, Parts, optimizers
@@ -187,7 +188,7 @@ def read_corpus(config: config_dict.ConfigDict, workdir: pathlib.Path) -> Corpus
     entry = METHODS[config.method]
     return corpus.build_corpus(
         config,
-        corpus.read_dataset(config, workdir),
+        builders.load(config.data, workdir / 'data'),
         workdir,
         positives=entry.positives or config.data.positives,
         joint=entry.joint,

@@ -3,7 +3,6 @@
 import json
 import math
 import pathlib
-from collections.abc import Iterable
 from typing import Any
 
 import tensorboardX
@@ -67,23 +66,6 @@ def read(workdir: pathlib.Path, phase: str) -> list[dict[str, Any]]:
     """The records of one phase, in order."""
     path = pathlib.Path(workdir) / 'metrics.jsonl'
     return [record for _, record in files.read_jsonl(path) if record.get('phase') == phase]
-
-
-def total_seconds(windows: Iterable[tuple[int | float, float]]) -> float | None:
-    """The time of all steps, over any number of resumes; None if none was logged.
-
-    Args:
-      windows: (step, seconds per step) at the end of each window, by rising step. A window whose
-        line was lost counts with the time per step of the next.
-
-    Examples:
-      >>> total_seconds([(2, 1.0), (6, 0.5)])  # two steps of one second, four of half a second
-      4.0
-    """
-    total, start = 0.0, 0.0
-    for step, seconds in windows:
-        total, start = total + seconds * (step - start), step
-    return total if start else None
 
 
 def _records_until(path: pathlib.Path, step: int) -> list[dict[str, Any]]:

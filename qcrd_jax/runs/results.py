@@ -20,6 +20,7 @@ from qcrd_jax.models.protocol import Params
 from qcrd_jax.runs import log as metrics_log
 from qcrd_jax.runs.assembly import Run, student_name
 from qcrd_jax.runs.position import Position
+from qcrd_jax.runs.timing import total_seconds
 
 
 def finish(run: Run, position: Position, *, timed: bool = True) -> dict[str, Any]:
@@ -180,7 +181,7 @@ def summarize(run: Run, position: Position, ratio: Ratio, sampling: float | None
     share = sampling / seconds if sampling else None
     discriminator = position.progress.state.discriminator
     training, pretraining = (
-        metrics_log.total_seconds(
+        total_seconds(
             (record['step'], record['seconds_per_step'])
             for record in metrics_log.read(run.workdir, phase)
             if 'seconds_per_step' in record

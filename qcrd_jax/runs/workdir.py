@@ -10,6 +10,7 @@ from ml_collections import config_dict
 
 from qcrd_jax import files
 from qcrd_jax.errors import InputError
+from qcrd_jax.files import flatten
 
 _APART = ('teacher', 'judge', 'reproduce')  # groups that no training reads
 _PLACES = ('data.cache',)  # fields that say where something is kept
@@ -81,14 +82,3 @@ def claim(workdir: pathlib.Path, config: config_dict.ConfigDict) -> None:
 def to_json(config: config_dict.ConfigDict) -> dict[str, Any]:
     """The configuration as nested JSON values."""
     return json.loads(json.dumps(config.to_dict()))
-
-
-def flatten(tree: dict[str, Any]) -> dict[str, Any]:
-    """The leaves of a nested dict by their dotted names."""
-    flat = {}
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            flat |= {f'{name}.{inner}': leaf for inner, leaf in flatten(value).items()}
-        else:
-            flat[name] = value
-    return flat

@@ -14,7 +14,8 @@ from absl import logging
 from ml_collections import config_dict
 
 from qcrd_jax import files
-from qcrd_jax.data.sources import dss
+from qcrd_jax.data.schema import SEPARATOR
+from qcrd_jax.data.sources import table as datasets
 from qcrd_jax.errors import InputError
 from qcrd_jax.evaluation.metrics import Ratio
 from qcrd_jax.evaluation.significance import sign_test
@@ -34,17 +35,6 @@ Verdict = Literal['first', 'second', 'tie', 'unreadable']
 
 _PROMPT = pathlib.Path(__file__).parent / 'prompts' / 'judge.txt'
 _PLACEHOLDER = re.compile(r'\{(task|question|answer|explanation_a|explanation_b)\}')
-_TASKS = {  # by the name of the dataset, else by its answer type
-    'svamp': 'math word problem',
-    'mwp': 'math word problem',
-    'cqa': 'commonsense question answering',
-    'anli1': 'natural language inference',
-    'esnli': 'natural language inference',
-    'equation': 'math word problem',
-    'choice': 'multiple-choice question answering',
-    'class': 'classification',
-    'text': 'question answering',
-}
 _VERDICT = re.compile(r'better explanation\s*:\s*(?:explanation )?(a|b|tie)', re.ASCII)
 _DECORATION = re.compile(r'[*_`"()\[\]]')
 _VERDICTS: dict[str, Verdict] = {'a': 'first', 'b': 'second', 'tie': 'tie'}
@@ -115,7 +105,7 @@ def judge(config: config_dict.ConfigDict, workdir: pathlib.Path, *, backoff: flo
         config.teacher, temperature=config.judge.temperature, max_tokens=config.judge.max_tokens
     )
     prompt = _read_prompt(config.judge.prompt)
-    task = _TASKS.get(config.data.name) or _TASKS[config.data.answer_type]
+    task = datasets.task(config.data.name, config.data.answer_type)
     pairs = draw_pairs(config)
     digest = _settings_digest(settings, prompt, task)
     questions = [
@@ -309,7 +299,7 @@ def fill(prompt: str, task: str, pair: Pair, first: Run) -> str:
       pair: of rationales.
       first: the run whose rationale is shown as Explanation A.
     """
-    premise, separator, hypothesis = pair.input.partition(dss.SEPARATOR)
+    premise, separator, hypothesis = pair.input.partition(SEPARATOR)
     shown = (pair.rationale_a, pair.rationale_b)
     values = {
         'task': task,

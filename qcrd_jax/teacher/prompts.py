@@ -4,12 +4,11 @@ import dataclasses
 import pathlib
 import re
 
-from qcrd_jax.data.schema import AnswerType, Example
-from qcrd_jax.data.sources import dss
+from qcrd_jax.data.schema import SEPARATOR, AnswerType, Example
+from qcrd_jax.data.sources.table import DATASETS
 from qcrd_jax.errors import InputError
 
 _FOLDER = pathlib.Path(__file__).parent / 'prompts'
-_FILES = {'svamp': 'svamp', 'mwp': 'equation', 'cqa': 'cqa', 'anli1': 'anli1', 'esnli': 'esnli'}
 _PLACEHOLDER = re.compile(r'\{(input|premise|hypothesis|options)\}')
 
 
@@ -42,7 +41,7 @@ class Prompt:
         Raises:
           InputError: if the question is no premise and hypothesis and the prompt asks for them.
         """
-        premise, separator, hypothesis = example.input.partition(dss.SEPARATOR)
+        premise, separator, hypothesis = example.input.partition(SEPARATOR)
         values = {'input': example.input, 'options': ', '.join(example.options)}
         if separator:
             values |= {'premise': premise, 'hypothesis': hypothesis}
@@ -53,7 +52,7 @@ class Prompt:
             except KeyError:
                 raise InputError(
                     f'--config.teacher.prompt: {self.source} asks for {match[0]}, but question '
-                    f'{example.id!r} is not `premise{dss.SEPARATOR}hypothesis`. Use {{input}}.'
+                    f'{example.id!r} is not `premise{SEPARATOR}hypothesis`. Use {{input}}.'
                 ) from None
 
         return _PLACEHOLDER.sub(value, self.text)
@@ -64,13 +63,15 @@ def load(name: str, answer_type: AnswerType, path: str = '') -> Prompt:
 
     Args:
       name: of the dataset.
-      answer_type: of a custom dataset; it chooses the prompt.
+      answer_type: of a dataset whose entry has none; it chooses the prompt.
       path: a text file in place of ours; '': ours.
 
     Raises:
       InputError: if the file cannot be read, or has no place for the question.
     """
-    file = pathlib.Path(path) if path else _FOLDER / f'{_FILES.get(name, answer_type)}.txt'
+    entry = DATASETS[name]
+    ours = entry.prompt or entry.answer_type or answer_type
+    file = pathlib.Path(path) if path else _FOLDER / f'{ours}.txt'
     try:
         return Prompt(file.read_text(encoding='utf-8').strip(), str(path or file.name))
     except (OSError, UnicodeDecodeError) as error:

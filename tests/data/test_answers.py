@@ -5,7 +5,8 @@ from fractions import Fraction
 
 import pytest
 
-from qcrd_jax.data.answers import MAX_CHARACTERS, NLI_CLASSES, answers_match, canonical
+from qcrd_jax.data.answers import MAX_CHARACTERS, answers_match, canonical
+from qcrd_jax.data.schema import NLI_CLASSES
 from qcrd_jax.data.teacher_output import MAX_TEXT, parse_answer
 
 

@@ -1,7 +1,11 @@
-"""Raw LLM text, of the kinds that real teachers write, is split into rationale and answer."""
+"""Raw LLM text, of the kinds that real teachers write, is split into rationale and answer.
+
+Most cases are texts in which «the rationale» and ‹the answer› are marked.
+"""
 
 import collections
 import json
+import re
 
 import pytest
 
@@ -9,54 +13,54 @@ from qcrd_jax.data.answers import answers_match, canonical
 from qcrd_jax.data.teacher_output import MAX_TEXT, parse_answer
 
 
+def unmarked(text):
+    """The text without its marks, the «rationale» in it and the ‹answer›; '' for what is not there.
+
+    The answer may stand in the rationale.
+    """
+    found = [re.search(marks, text, re.DOTALL) for marks in ('«(.*)»', '‹(.*)›')]
+    return [re.sub('[«»‹›]', '', part) for part in (text, *(f[1] if f else '' for f in found))]
+
+
 @pytest.mark.parametrize(
-    ('text', 'rationale', 'value'),
+    ('marked', 'value'),
     [
         # A turn of the model's own invention follows, with an answer that is not to this question.
         (
-            'So 84 / 2 = 42. The answer is (84 / 2).\n\nQ: Trees?\nA: 6. The answer is (21 - 15).',
-            'So 84 / 2 = 42.',
+            (
+                '«So 84 / 2 = 42.» The answer is (84 / 2).\n\nQ: Trees?\nA: 6. The answer is (21 '
+                '- 15).'
+            ),
             42,
         ),
         # The calculation goes on after the closing bracket.
-        ('11 each. The answer is (102 * 11) - 8.', '11 each.', 1114),
-        (' Rationale: 18 - 10 = 8, hence the answer is 8.', '18 - 10 = 8', 8),
-        ('Rationale: We divide. Hence the answer is 36 / 4 = 9 bags.', 'We divide.', 9),
+        ('«11 each.» The answer is (102 * 11) - 8.', 1114),
+        (' Rationale: «18 - 10 = 8», hence the answer is 8.', 8),
+        ('Rationale: «We divide.» Hence the answer is 36 / 4 = 9 bags.', 9),
         # The last statement counts.
-        ('We add. Hence the answer is 9.0 - 7.0 = 2.0 emails. Answer: 2.0 emails.', 'We add.', 2),
-        ('We add. Hence the answer is Answer: 3168.0', 'We add.', 3168),
-        ('31 * 61 pages. Answer: 1,891', '31 * 61 pages.', 1891),
-        ('It costs $4 - $3 = $1. Hence the answer is $1.', 'It costs $4 - $3 = $1.', 1),
+        ('«We add.» Hence the answer is 9.0 - 7.0 = 2.0 emails. Answer: 2.0 emails.', 2),
+        ('«We add.» Hence the answer is Answer: 3168.0', 3168),
+        ('«31 * 61 pages.» Answer: 1,891', 1891),
+        ('«It costs $4 - $3 = $1.» Hence the answer is $1.', 1),
         # No statement, but a calculation that ends.
-        (' 43 - 2 = 41 apples', '43 - 2 = 41 apples', 41),
-        (
-            '4 boys\n8 / 4 = 2\nEach boy gets 2 marbles',
-            '4 boys\n8 / 4 = 2\nEach boy gets 2 marbles',
-            2,
-        ),
-        (
-            'He had 6 and she had 5, so he had 1 more.',
-            'He had 6 and she had 5, so he had 1 more.',
-            1,
-        ),
-        (' 36 + 13 = 49\n\nRationale: Add both.', '36 + 13 = 49\n\nRationale: Add both.', 49),
-        ('He spends 6 * 2 = 12 hours in 2 days.', 'He spends 6 * 2 = 12 hours in 2 days.', 12),
+        (' «43 - 2 = 41 apples»', 41),
+        ('«4 boys\n8 / 4 = 2\nEach boy gets 2 marbles»', 2),
+        ('«He had 6 and she had 5, so he had 1 more.»', 1),
+        (' «36 + 13 = 49\n\nRationale: Add both.»', 49),
+        ('«He spends 6 * 2 = 12 hours in 2 days.»', 12),
         # An answer and nothing else.
-        (' 30', '', 30),
-        ('The answer is 5.', '', 5),
+        (' 30', 30),
+        ('The answer is 5.', 5),
         # Unreadable.
-        ('', '', None),
-        ('He had x. The answer is (23 + x).', 'He had x.', None),
-        ('The answer is (2', '', None),
-        ('Hence the answer is 24 flowers and 84 sticks.', '', None),
-        (
-            '3 birds and 10 storks are on the fence.',
-            '3 birds and 10 storks are on the fence.',
-            None,
-        ),
+        ('', None),
+        ('«He had x.» The answer is (23 + x).', None),
+        ('The answer is (2', None),
+        ('Hence the answer is 24 flowers and 84 sticks.', None),
+        ('«3 birds and 10 storks are on the fence.»', None),
     ],
 )
-def test_rationale_and_answer(text, rationale, value):
+def test_rationale_and_answer(marked, value):
+    text, rationale, _ = unmarked(marked)
     parsed_rationale, answer = parse_answer(text, 'equation')
     assert parsed_rationale == rationale
     assert canonical(answer, 'equation') == value
@@ -74,97 +78,50 @@ _PLACES = ('bank', 'train station', 'math problem', 'park', 'bridge')
 
 
 @pytest.mark.parametrize(
-    ('text', 'rationale', 'answer'),
+    'marked',
     [
         # PaLM, as Distilling step-by-step released it: `the answer must be` begins the reasoning.
         (
-            'The answer must be a place. Of the above choices, only trains stop there. So the '
-            'answer is (b) train station.\n\nQ: Next?\nAnswer Choices:\n(a) x\nA: It is (a)',
-            'The answer must be a place. Of the above choices, only trains stop there.',
-            '(b) train station',
+            '«The answer must be a place. Of the above choices, only trains stop there.» So the '
+            'answer is ‹(b) train station›.\n\nQ: Next?\nAnswer Choices:\n(a) x\nA: It is (a)'
         ),
         (
-            'The answer should be a place. Of the above choices, the closest answer is (d) park. '
-            'So the answer is (d) park.',
-            'The answer should be a place. Of the above choices, the closest answer is (d) park.',
-            '(d) park',
+            '«The answer should be a place. Of the above choices, the closest answer is (d) '
+            'park.» So the answer is ‹(d) park›.'
         ),
-        (
-            'Only these two. So the answer is either (a) bank or (d) park.\n\nQ: x',
-            'Only these two.',
-            '',
-        ),
-        ('Cut off. So the answer is (b', 'Cut off.', '(b'),
-        ('Cut off. So the', 'Cut off. So the', ''),
+        '«Only these two.» So the answer is either (a) bank or (d) park.\n\nQ: x',
+        '«Cut off.» So the answer is ‹(b›',
+        '«Cut off. So the»',
         # Llama: a next question on the same line, the answer twice, the options again.
-        (
-            'Trains stop. So the answer is (b) train station. Q: If',
-            'Trains stop.',
-            '(b) train station',
-        ),
-        (' Rationale: Trains stop, hence the answer is Answer: (b)', 'Trains stop', '(b)'),
-        (
-            '(b) train station\n\nTrains stop there. Hence the answer is train station.',
-            'Trains stop there.',
-            'train station',
-        ),
-        (
-            '(a) bank\n\nTrains stop there. Hence the answer is train station.',
-            '(a) bank\n\nTrains stop there.',
-            'train station',
-        ),
-        (
-            'Answer Choices:\n(a) bank\n(b) train station\nA: Trains stop there. The answer is (b)',
-            'Answer Choices:\n(a) bank\n(b) train station\nA: Trains stop there.',
-            '(b)',
-        ),
+        '«Trains stop.» So the answer is ‹(b) train station›. Q: If',
+        ' Rationale: «Trains stop», hence the answer is Answer: ‹(b)›',
+        '(b) train station\n\n«Trains stop there.» Hence the answer is ‹train station›.',
+        '«(a) bank\n\nTrains stop there.» Hence the answer is ‹train station›.',
+        '«Answer Choices:\n(a) bank\n(b) train station\nA: Trains stop there.» The answer is ‹(b)›',
         # Chat models: Markdown, LaTeX, headings, numbered steps.
-        ('Trains stop there.\n\n**Answer:** (b)', 'Trains stop there.', '(b)'),
-        (
-            'Trains stop there.\n\n**Answer: (b) train station**',
-            'Trains stop there.',
-            '(b) train station',
-        ),
-        ('Trains stop there.\n\n### Final Answer\n\n**(b)**', 'Trains stop there.', '(b)'),
-        ('Trains stop. The final answer is $\\boxed{\\text{(b)}}$.', 'Trains stop.', '(b)'),
-        (
-            '1. **Bank**: no trains.\n2. **Park**: no rails.\n\nThe correct option is **(b)**.',
-            '1. **Bank**: no trains.\n2. **Park**: no rails.',
-            '(b)',
-        ),
-        (
-            'The correct answer is:\n\nB. Train station\n\nExplanation: Trains stop there.',
-            'Trains stop there.',
-            'B. Train station',
-        ),
+        '«Trains stop there.»\n\n**Answer:** ‹(b)›',
+        '«Trains stop there.»\n\n**Answer: ‹(b) train station›**',
+        '«Trains stop there.»\n\n### Final Answer\n\n**‹(b)›**',
+        '«Trains stop.» The final answer is $\\boxed{\\text{‹(b)›}}$.',
+        '«1. **Bank**: no trains.\n2. **Park**: no rails.»\n\nThe correct option is **‹(b)›**.',
+        'The correct answer is:\n\n‹B. Train station›\n\nExplanation: «Trains stop there.»',
         # No statement: the first line alone, or a conclusion.
-        ('(b) train station\n\nTrains stop there.', 'Trains stop there.', '(b) train station'),
-        ('Train station', '', 'Train station'),
-        (
-            '(a) bank\n\nTrains need rails. So it is the train station.',
-            '(a) bank\n\nTrains need rails. So it is the train station.',
-            '',
-        ),
-        ('B\n\nTrains stop there.', 'Trains stop there.', 'B'),
-        ('A\n\nMoney is kept there.', 'Money is kept there.', 'A'),
-        ('A: Money is kept there. The answer is (a).', 'Money is kept there.', '(a)'),
-        (
-            'Trains need rails. Therefore, it is the train station.',
-            'Trains need rails. Therefore, it is the train station.',
-            'it is the train station',
-        ),
-        ('(a) bank: no.\n(b) train station: yes.', '(a) bank: no.\n(b) train station: yes.', ''),
-        ('Sorry. I cannot say.', 'Sorry. I cannot say.', ''),
-        ('The answer is not (b).', 'The answer is not (b).', ''),
-        (
-            'The answer must be a place like a bank is.',
-            'The answer must be a place like a bank is.',
-            '',
-        ),
+        '‹(b) train station›\n\n«Trains stop there.»',
+        '‹Train station›',
+        '«(a) bank\n\nTrains need rails. So it is the train station.»',
+        '‹B›\n\n«Trains stop there.»',
+        '‹A›\n\n«Money is kept there.»',
+        'A: «Money is kept there.» The answer is ‹(a)›.',
+        '«Trains need rails. Therefore, ‹it is the train station›.»',
+        '«(a) bank: no.\n(b) train station: yes.»',
+        '«Sorry. I cannot say.»',
+        '«The answer is not (b).»',
+        '«The answer must be a place like a bank is.»',
     ],
 )
-def test_choices(text, rationale, answer):
-    assert parse_answer(text, 'choice', _PLACES) == (rationale, answer)
+def test_choices(marked):
+    text, *expected = unmarked(marked)
+    assert parse_answer(text, 'choice', _PLACES) == tuple(expected)
 
 
 def test_choices_without_options_are_read_as_they_stand():
@@ -173,83 +130,58 @@ def test_choices_without_options_are_read_as_they_stand():
 
 
 @pytest.mark.parametrize(
-    ('text', 'rationale', 'answer'),
+    'marked',
     [
         # PaLM on ANLI and on e-SNLI, going on with premises of its own.
         (
-            'Oxford Street is not on the continent. So the answer is contradiction.\n\nPremise: '
-            'The season.\nHypothesis: The season.\nAnswer: The same. So the answer is entailment.',
-            'Oxford Street is not on the continent.',
-            'contradiction',
+            '«Oxford Street is not on the continent.» So the answer is ‹contradiction›.\n\n'
+            'Premise: The season.\nHypothesis: The season.\nAnswer: The same. So the answer is '
+            'entailment.'
         ),
         (
-            'The woman is not necessarily young.\nAnswer: neutral\n\nPremise: A woman.\n'
-            'Hypothesis: A woman.\nReasonings: The same.\nAnswer: entailment\n\nPre',
-            'The woman is not necessarily young.',
-            'neutral',
+            '«The woman is not necessarily young.»\nAnswer: ‹neutral›\n\nPremise: A woman.\n'
+            'Hypothesis: A woman.\nReasonings: The same.\nAnswer: entailment\n\nPre'
         ),
         # Llama: the next question on the same line, in lower case; letters for the classes.
         (
-            'it presently has four routes, So the answer is neutral premise: The system., '
-            'hypothesis: It has four. A: the same. So the answer is entailment',
-            'it presently has four routes',
-            'neutral',
+            '«it presently has four routes», So the answer is ‹neutral› premise: The system., '
+            'hypothesis: It has four. A: the same. So the answer is entailment'
         ),
-        (
-            ' Rationale: The first store was in London, hence the answer is (b)',
-            'The first store was in London',
-            '(b)',
-        ),
-        (
-            ' contradiction\n\nRationale: He died. Hence the answer is contradiction.',
-            'He died.',
-            'contradiction',
-        ),
-        ('(b) neutral', '', '(b) neutral'),
+        ' Rationale: «The first store was in London», hence the answer is ‹(b)›',
+        ' contradiction\n\nRationale: «He died.» Hence the answer is ‹contradiction›.',
+        '‹(b) neutral›',
         # The question repeated in front, or after a colon, is no next turn.
         (
-            '**Premise:** A man sleeps.\n**Hypothesis:** He is awake.\n\nBoth cannot be.\n\n'
-            '**Answer:** contradiction\n\n**Premise:** A dog.\n\n**Answer:** neutral',
-            '**Premise:** A man sleeps.\n**Hypothesis:** He is awake.\n\nBoth cannot be.',
-            'contradiction',
+            '«**Premise:** A man sleeps.\n**Hypothesis:** He is awake.\n\nBoth cannot be.»\n\n'
+            '**Answer:** ‹contradiction›\n\n**Premise:** A dog.\n\n**Answer:** neutral'
         ),
-        (
-            'Compare the two:\n\nPremise: A man sleeps.\nHypothesis: He is awake.\nAnswer: no',
-            'Compare the two:\n\nPremise: A man sleeps.\nHypothesis: He is awake.',
-            'no',
-        ),
+        '«Compare the two:\n\nPremise: A man sleeps.\nHypothesis: He is awake.»\nAnswer: ‹no›',
         # An invented turn, where this one was never answered.
-        ('He sleeps.\n\nPremise: A dog.\nHypothesis: A cat.\nAnswer: neutral', 'He sleeps.', ''),
-        ('\n\nPremise: A dog.\nHypothesis: A cat.\nAnswer: neutral', '', ''),
-        ('He sleeps. The answer is neutral or contradiction.', 'He sleeps.', ''),
-        ('Nothing is said of it.\n\n**Label:** neutral', 'Nothing is said of it.', 'neutral'),
+        '«He sleeps.»\n\nPremise: A dog.\nHypothesis: A cat.\nAnswer: neutral',
+        '\n\nPremise: A dog.\nHypothesis: A cat.\nAnswer: neutral',
+        '«He sleeps.» The answer is neutral or contradiction.',
+        '«Nothing is said of it.»\n\n**Label:** ‹neutral›',
     ],
 )
-def test_classes(text, rationale, answer):
-    assert parse_answer(text, 'class') == (rationale, answer)
+def test_classes(marked):
+    text, *expected = unmarked(marked)
+    assert parse_answer(text, 'class') == tuple(expected)
 
 
 @pytest.mark.parametrize(
-    ('text', 'rationale', 'answer'),
+    'marked',
     [
-        ('Add 4 and 3. 4 + 3 = 7 nuts. The answer is 7.', 'Add 4 and 3. 4 + 3 = 7 nuts.', '7'),
-        (
-            '1. 2 + 3 = 5.\n2. 5 * 2 = 10.\n\nThe answer is: **10**',
-            '1. 2 + 3 = 5.\n2. 5 * 2 = 10.',
-            '10',
-        ),
-        (
-            'That is \\( 84 \\div 2 \\).\n\n\\[\n\\boxed{42}\n\\]',
-            'That is \\( 84 \\div 2 \\).',
-            '42',
-        ),
-        ('Halve it. Answer: $\\boxed{\\frac{84}{2}}$.', 'Halve it.', '\\frac{84}{2}'),
-        ('Halve it.\n#### 42', 'Halve it.\n#### 42', '42'),
-        ('Halve all of it.\n\n## Question 2\nThe answer is 5.', 'Halve all of it.', ''),
+        '«Add 4 and 3. 4 + 3 = 7 nuts.» The answer is ‹7›.',
+        '«1. 2 + 3 = 5.\n2. 5 * 2 = 10.»\n\nThe answer is: **‹10›**',
+        '«That is \\( 84 \\div 2 \\).»\n\n\\[\n\\boxed{‹42›}\n\\]',
+        '«Halve it.» Answer: $\\boxed{‹\\frac{84}{2}›}$.',
+        '«Halve it.\n#### ‹42›»',
+        '«Halve all of it.»\n\n## Question 2\nThe answer is 5.',
     ],
 )
-def test_equations_of_chat_models(text, rationale, answer):
-    assert parse_answer(text, 'equation') == (rationale, answer)
+def test_equations_of_chat_models(marked):
+    text, *expected = unmarked(marked)
+    assert parse_answer(text, 'equation') == tuple(expected)
 
 
 def test_free_text():

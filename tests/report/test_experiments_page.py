@@ -1,13 +1,12 @@
 """The page of many runs: what it shows, links and says was not run."""
 
 import re
-from html.parser import HTMLParser
-from urllib.parse import unquote
 
 import pytest
 
 from qcrd_jax.report import Cell, Outcome, Table, write_experiments
 from qcrd_jax.report.table_figure import table_figure
+from tests.report.pages import parsed
 
 HOSTILE = '<script>alert(1)</script> "><img src=x onerror=y> {{ 7 * 7 }} a_b % & $x$ \\'
 
@@ -54,48 +53,11 @@ def curve():
     )
 
 
-class _Page(HTMLParser):
-    """Collects the elements, attributes and visible text of a page; all elements must close."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.attributes, self.text, self.open = [], [], '', []
-        self.feed(text)
-        self.close()
-        assert self.open == []
-        self.text = re.sub(r'\s+', ' ', self.text)
-
-    def handle_starttag(self, tag, attributes):
-        self.text += ' '
-        self.tags.append(tag)
-        self.attributes += [(tag, *attribute) for attribute in attributes]
-        if tag not in ('meta', 'img', 'br', 'link'):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        self.text += ' '
-        assert self.open.pop() == tag, f'</{tag}> closes nothing'
-
-    def handle_data(self, data):
-        if not {'style', 'title'} & set(self.open):
-            self.text += data
-
-
 def page(folder, tables, extras=()):
-    """The parsed page, checked for what every page keeps: no script, no network, no dead link."""
+    """The parsed page of the tables, with the files that it links beside it."""
     path = write_experiments(folder, tables, extras)
     assert path == folder / 'index.html'
-    parsed = _Page(path.read_text(encoding='utf-8'))
-    assert not {'script', 'link', 'iframe', 'object', 'form', 'svg'} & set(parsed.tags)
-    targets = {value for _, name, value in parsed.attributes if name == 'id'}
-    for _, name, value in parsed.attributes:
-        assert not name.startswith('on')
-        if name == 'src':
-            assert value.startswith('data:image/svg+xml;base64,')
-        if name == 'href':
-            local = value.removeprefix('#')
-            assert local in targets if local != value else (folder / unquote(value)).is_file()
-    return parsed
+    return parsed(path)
 
 
 def test_table_shows_ours_the_papers_number_and_the_tests(tmp_path):
@@ -120,23 +82,22 @@ def test_best_is_bold_and_the_baseline_marked(tmp_path):
 
 
 def test_every_table_is_listed_drawn_and_linked(tmp_path):
-    parsed = page(tmp_path, [accuracies(), curve()])
-    assert parsed.tags.count('img') == 2
-    links = [value for tag, name, value in parsed.attributes if (tag, name) == ('a', 'href')]
+    shown = page(tmp_path, [accuracies(), curve()])
+    assert shown.tags.count('img') == 2
+    links = shown.values('href')
     assert links[:3] == ['#table-0', '#table-1', '#not-run']
     assert {'table1.md', 'table1.tex', 'table1.csv', 'figure4_runs.csv', 'figure4.png'} <= {*links}
-    assert 'Figure 4: sizes 2 of 2 cells' in parsed.text
+    assert 'Figure 4: sizes 2 of 2 cells' in shown.text
 
 
 def test_nothing_run_is_a_page_that_says_so(tmp_path):
     cells = (Cell('QCRD', 'SVAMP', None, 0, (), 'needs an LLM judge'),)
     empty = Table('table7', 'Table 7', '', 'rationales', ('QCRD',), ('SVAMP',), cells)
-    parsed = page(tmp_path, [empty])
-    assert '0 runs finished 0 of 0 cells complete' in parsed.text
-    assert 'Table 7 not planned' in parsed.text
-    assert 'QCRD, SVAMP: not run (needs an LLM judge)' in parsed.text
-    alts = [value for _, name, value in parsed.attributes if name == 'alt']
-    assert alts == ['Table 7 (rationales). Nothing has been run yet.']
+    shown = page(tmp_path, [empty])
+    assert '0 runs finished 0 of 0 cells complete' in shown.text
+    assert 'Table 7 not planned' in shown.text
+    assert 'QCRD, SVAMP: not run (needs an LLM judge)' in shown.text
+    assert shown.values('alt') == ['Table 7 (rationales). Nothing has been run yet.']
 
 
 def test_no_table_is_a_page_too(tmp_path):
@@ -154,19 +115,19 @@ def test_extras_are_figures_texts_and_records(tmp_path):
         ('Records', [{'data': 'svamp', 'questions': 200}, {'data': 'cqa', 'questions': None}]),
         ('No records', []),
     ]
-    parsed = page(tmp_path, [], extras)
-    assert 'Speed was <not> measured.' in parsed.text
-    assert 'data questions svamp 200 cqa' in parsed.text
-    assert 'No records Nothing yet.' in parsed.text
-    assert parsed.tags.count('img') == 1
+    shown = page(tmp_path, [], extras)
+    assert 'Speed was <not> measured.' in shown.text
+    assert 'data questions svamp 200 cqa' in shown.text
+    assert 'No records Nothing yet.' in shown.text
+    assert shown.tags.count('img') == 1
 
 
 @pytest.mark.filterwarnings('ignore:Glyph')
 def test_names_are_text_never_markup(tmp_path):
     hostile = accuracies('a b%20#1', HOSTILE, title=HOSTILE, caption=HOSTILE)
-    parsed = page(tmp_path, [hostile], [(HOSTILE, HOSTILE), ('r', [{HOSTILE: HOSTILE}])])
-    assert parsed.text.count(HOSTILE) >= 9
-    assert '49' not in parsed.text.replace(HOSTILE, '')
+    shown = page(tmp_path, [hostile], [(HOSTILE, HOSTILE), ('r', [{HOSTILE: HOSTILE}])])
+    assert shown.text.count(HOSTILE) >= 9
+    assert '49' not in shown.text.replace(HOSTILE, '')
 
 
 def test_tables_of_one_name_are_refused(tmp_path):

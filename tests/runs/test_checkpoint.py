@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from absl import logging as absl_logging
 
-from qcrd_jax.runs.checkpoint import Checkpointer
 from qcrd_jax.errors import InputError
 from qcrd_jax.ring import Ring
+from qcrd_jax.runs.checkpoint import Checkpointer
 
 
 @pytest.fixture

@@ -5,12 +5,12 @@ import contextlib
 import jax
 import numpy as np
 import pytest
-from tests.support.runs import read_metrics, small_config
-from tests.methods.test_steps import (assert_trees_close)
 
 from qcrd_jax.runs import loop
 from qcrd_jax.runs import position as positions
 from qcrd_jax.runs.assembly import assemble
+from tests.methods.test_steps import assert_trees_close
+from tests.support.runs import read_metrics, small_config
 
 SEEDS = (0, 1)
 

@@ -4,18 +4,13 @@ import json
 import os
 import pathlib
 import re
-import signal
-import subprocess
-import sys
-import time
 
-import jax
 import numpy as np
 import pytest
 
-from tests.support.runs import TIMINGS, Workbench, last_checkpoint, read_metrics, small_config
-from qcrd_jax import (files, modes)
+from qcrd_jax import files, modes
 from qcrd_jax.config import base_config
+from tests.support.runs import TIMINGS, Workbench, last_checkpoint, read_metrics, small_config
 
 WRITTEN = (
     'predictions.jsonl',
@@ -25,6 +20,7 @@ WRITTEN = (
     'prepare.json',
     'votes.jsonl',
 )
+
 
 @pytest.fixture(scope='module')
 def bench(tmp_path_factory) -> Workbench:

@@ -7,12 +7,13 @@ import pytest
 
 from qcrd_jax.data.answers import canonical
 from qcrd_jax.data.schema import Example
-from qcrd_jax.data.sources.builders import ANSWER_TYPES
+from qcrd_jax.data.sources.table import DATASETS
 from qcrd_jax.data.teacher_output import parse_answer
 from qcrd_jax.errors import InputError
 from qcrd_jax.teacher import prompts
 
-TYPES = ANSWER_TYPES | {kind: kind for kind in ('equation', 'choice', 'class', 'text')}
+TYPES = {name: entry.answer_type for name, entry in DATASETS.items() if entry.answer_type}
+TYPES |= {kind: kind for kind in ('equation', 'choice', 'class', 'text')}
 FILES = [prompts._FOLDER / f'{name}.txt' for name in TYPES if name != 'mwp']
 _SHOT = re.compile(
     r'^(?:Q|Premise|Text): (?P<question>.*?)\nA: (?P<answer>.*?)(?=\n\n|\Z)',

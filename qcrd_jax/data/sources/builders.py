@@ -1,7 +1,7 @@
 """The datasets as TFDS builders, written once as ArrayRecord and read by random access.
 
-A dataset is told from others by a fingerprint of its sources and parameters, which is the name of
-its TFDS configuration: a changed source is a new dataset. TensorFlow is not imported.
+A dataset is distinguished from others by a fingerprint of its sources and parameters, which is the
+name of its TFDS configuration: a changed source is a new dataset. TensorFlow is not imported.
 """
 
 import contextlib
@@ -15,13 +15,12 @@ import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
 
-from qcrd_jax import bars as progress
-from qcrd_jax.data.answers import NLI_CLASSES
+from qcrd_jax import bars
 from qcrd_jax.data.schema import (
+    SPLITS,
     AnswerType,
     Example,
     ExampleStream,
@@ -29,95 +28,29 @@ from qcrd_jax.data.schema import (
     Splits,
     TeacherSample,
 )
-from qcrd_jax.data.sources import dss, mwp, official, raw_samples
+from qcrd_jax.data.sources import dss, official, raw_samples
+from qcrd_jax.data.sources.table import DATASETS, Generator
+from qcrd_jax.data.splits import Dataset, with_test, with_validation
 from qcrd_jax.errors import InputError
-
-ANSWER_TYPES: dict[str, AnswerType] = {
-    'svamp': 'equation',
-    'cqa': 'choice',
-    'anli1': 'class',
-    'esnli': 'class',
-    'mwp': 'equation',
-}
-"""How the answers of a dataset are compared; `data.answer_type` says so of a 'custom' one."""
 
 _VERSION = tfds.core.Version('2.0.0')  # raise it when parsing or generating changes
 _SAMPLE_FIELDS = tuple(field.name for field in dataclasses.fields(TeacherSample))
 _SHARD = 10_000  # examples; one shard at a time is in memory while a dataset is written
 
 
-@dataclasses.dataclass(frozen=True)
-class Dataset:
-    """A prepared dataset.
+@dataclasses.dataclass(eq=False)
+class _Config(tfds.core.BuilderConfig):
+    """What a dataset is read from; its name is the fingerprint.
 
     Attributes:
-      splits: its examples, read from disk as they are asked for.
-      answer_type: how its answers are compared.
-      fingerprint: differs from that of any dataset with other contents.
+      read: returns the examples by split.
     """
 
-    splits: Splits
-    answer_type: AnswerType
-    fingerprint: str
-
-    def with_part_of_train(self, fraction: float) -> 'Dataset':
-        """Returns the dataset with a share of its training questions, at least one (Fig. 4).
-
-        The questions are drawn by a seed of their own, and a larger share holds the smaller ones.
-        """
-        train = self.splits['train']
-        count = max(1, round(fraction * len(train)))
-        places = np.sort(np.random.default_rng(0).permutation(len(train))[:count])
-        part = Part(train, places)
-        return Dataset(
-            {**self.splits, 'train': part}, self.answer_type, f'{self.fingerprint}/{count}'
-        )
-
-
-class Part(Sequence[Example]):
-    """Some of the examples of a split, read as they are asked for."""
-
-    def __init__(self, examples: Sequence[Example], places: np.ndarray):
-        self._examples, self._places = examples, places
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    def __getitem__(self, place: int | slice) -> Any:
-        if isinstance(place, slice):
-            return [self[i] for i in range(*place.indices(len(self)))]
-        return self._examples[int(self._places[place])]
-
-
-@dataclasses.dataclass(eq=False)
-class QuestionsConfig(tfds.core.BuilderConfig):
-    """Where questions and their teacher's answers come from.
-
-    Attributes:
-      source: folder in the layout of Distilling step-by-step, or a `.jsonl` file of questions; '':
-        the official download.
-      teacher_samples: `.jsonl` file of raw teacher answers; '': those that `source` brings.
-      release: which download, see `official.fetch`.
-      answer_type: how answers are compared.
-      classes: of answer type 'class'.
-    """
-
-    source: str = ''
-    teacher_samples: str = ''
-    release: str = 'dss'
-    answer_type: AnswerType = 'equation'
-    classes: tuple[str, ...] = NLI_CLASSES
-
-
-@dataclasses.dataclass(eq=False)
-class MwpConfig(tfds.core.BuilderConfig):
-    """The settings of the synthetic word problems."""
-
-    settings: mwp.Settings = dataclasses.field(default_factory=mwp.Settings)
+    read: Callable[[], SourceSplits] = dict
 
 
 class _Questions(tfds.core.ShardBasedBuilder, skip_registration=True):
-    """Questions with a label and the samples of a teacher; subclasses say where from."""
+    """Questions with a label and the samples of a teacher; the configuration reads them."""
 
     VERSION = _VERSION
 
@@ -125,7 +58,7 @@ class _Questions(tfds.core.ShardBasedBuilder, skip_registration=True):
         sample = {name: tfds.features.Text() for name in _SAMPLE_FIELDS}
         return tfds.core.DatasetInfo(
             builder=self,
-            description=self.__class__.__doc__,
+            description=DATASETS[self.name].description,
             features=tfds.features.FeaturesDict(
                 {
                     'id': tfds.features.Text(),
@@ -141,12 +74,8 @@ class _Questions(tfds.core.ShardBasedBuilder, skip_registration=True):
     def _shard_iterators_per_split(
         self, dl_manager: Any
     ) -> dict[str, list[Callable[[], Iterator[tuple[int, dict]]]]]:
-        return {split: _shards(split, examples) for split, examples in self._read().items()}
-
-    def _read(self) -> SourceSplits:
-        config = self.builder_config
-        source = config.source or _fetch(self.name, config.release, self._data_dir_root)
-        return _read_questions(self.name, source, config)
+        examples_by_split = self.builder_config.read()
+        return {split: _shards(split, examples) for split, examples in examples_by_split.items()}
 
 
 def _shards(
@@ -154,54 +83,23 @@ def _shards(
     examples: Sequence[Example] | ExampleStream,
 ) -> list[Callable[[], Iterator[tuple[int, dict]]]]:
     """Returns what yields the records of each shard; they are called once each, in order."""
-    shown = progress.shown(examples, f'reading {split}', 'questions')
+    shown = bars.shown(examples, f'reading {split}', 'questions')
     records = ((key, dataclasses.asdict(example)) for key, example in enumerate(shown))
     number = max(1, math.ceil(len(examples) / _SHARD))
     return [functools.partial(itertools.islice, records, _SHARD)] * number
 
 
-class Svamp(_Questions):
-    """SVAMP (Patel et al., 2021): arithmetic word problems; answers are equations."""
-
-    BUILDER_CONFIGS = [QuestionsConfig(name='official')]  # noqa: RUF012
-
-
-class Cqa(_Questions):
-    """CommonsenseQA 1.11 (Talmor et al., 2018): questions with five choices."""
-
-    BUILDER_CONFIGS = [QuestionsConfig(name='official', answer_type='choice')]  # noqa: RUF012
-
-
-class Anli1(_Questions):
-    """Round 1 of Adversarial NLI (Nie et al., 2019)."""
-
-    BUILDER_CONFIGS = [QuestionsConfig(name='official', answer_type='class')]  # noqa: RUF012
-
-
-class Esnli(_Questions):
-    """e-SNLI (Camburu et al., 2018): SNLI as it was explained."""
-
-    BUILDER_CONFIGS = [QuestionsConfig(name='official', answer_type='class')]  # noqa: RUF012
-
-
-class Custom(_Questions):
-    """Questions of one's own, from JSON lines (docs/datasets.md)."""
-
-
-class Mwp(_Questions):
-    """Synthetic word problems in the manner of SVAMP, with the answers of a noisy teacher."""
-
-    BUILDER_CONFIGS = [MwpConfig(name='default', description='The default settings.')]  # noqa: RUF012
-
-    def _read(self) -> SourceSplits:
-        return mwp.generate(self.builder_config.settings)
-
-
-_BUILDERS = {'svamp': Svamp, 'cqa': Cqa, 'anli1': Anli1, 'esnli': Esnli, 'custom': Custom}
+@functools.cache
+def _builder_class(name: str) -> type[_Questions]:
+    """Returns the builder of a dataset, which TFDS wants to be a class with the dataset's name."""
+    return type(f'_Questions_{name}', (_Questions,), {'name': name}, skip_registration=True)
 
 
 def load(data_config: Any, cache: pathlib.Path | str | None = None) -> Dataset:
     """Returns the dataset that a run's `config.data` names, preparing it if need be.
+
+    With `data.fraction` below 1 the training split is a part of it, drawn once and for all: every
+    seed and every method sees the same questions, and a larger part holds the smaller ones.
 
     Args:
       data_config: the field `data` of the configuration.
@@ -217,15 +115,27 @@ def load(data_config: Any, cache: pathlib.Path | str | None = None) -> Dataset:
     if not folder:
         raise InputError('data.cache: name a folder for the prepared dataset.')
     name = data_config.name
-    if name == 'mwp':
-        builder = _mwp_builder(data_config, folder)
-    elif name in _BUILDERS:
-        builder = _questions_builder(data_config, folder)
+    if name not in DATASETS:
+        raise InputError(f'data.name: expected one of {", ".join(DATASETS)}, got {name!r}.')
+    generator = DATASETS[name].generator
+    if generator:
+        config = _generated(generator, data_config)
     else:
-        names = ', '.join([*_BUILDERS, 'mwp'])
-        raise InputError(f'data.name: expected one of {names}, got {name!r}.')
-    answer_type = ANSWER_TYPES.get(name, data_config.answer_type)
-    return Dataset(read(builder), answer_type, f'{builder.info.full_name}')
+        config = _questions(data_config, pathlib.Path(folder))
+    with _quiet_tfds():
+        builder = _builder_class(name)(
+            data_dir=str(folder), config=config, file_format='array_record'
+        )
+    dataset = Dataset(read(builder), _answer_type(data_config), f'{builder.info.full_name}')
+    for split in SPLITS:
+        if not len(dataset.splits[split]):
+            raise InputError(
+                f'{data_config.source or name}: the {split} split is empty; a run trains on one '
+                'split, selects on another and reports a third.'
+            )
+    if data_config.fraction < 1:
+        dataset = dataset.with_part_of_train(data_config.fraction)
+    return dataset
 
 
 def read(builder: tfds.core.DatasetBuilder) -> Splits:
@@ -234,9 +144,7 @@ def read(builder: tfds.core.DatasetBuilder) -> Splits:
         logging.info('preparing %s', builder.data_path)
         with _quiet_tfds():
             builder.download_and_prepare()
-    return {
-        split: Records(builder.as_data_source(split)) for split in ('train', 'validation', 'test')
-    }
+    return {split: Records(builder.as_data_source(split)) for split in SPLITS}
 
 
 class Records(Sequence[Example]):
@@ -283,52 +191,70 @@ def _example(record: dict[str, Any]) -> Example:
     )
 
 
-def _mwp_builder(data_config: Any, folder: pathlib.Path | str) -> Mwp:
-    settings = mwp.Settings(samples=data_config.samples, **data_config.mwp.to_dict())
-    config = MwpConfig(
-        name=_digest(repr(settings).encode()), description=repr(settings), settings=settings
+def _generated(generator: Generator, data_config: Any) -> _Config:
+    """What a synthetic dataset is made from."""
+    settings = generator.settings(
+        samples=data_config.samples, **data_config[data_config.name].to_dict()
     )
-    with _quiet_tfds():
-        return Mwp(data_dir=str(folder), config=config, file_format='array_record')
+    return _Config(
+        name=_digest(repr(settings).encode()),
+        description=repr(settings),
+        read=functools.partial(generator.generate, settings),
+    )
 
 
-def _questions_builder(data_config: Any, folder: pathlib.Path | str) -> _Questions:
+def _questions(data_config: Any, folder: pathlib.Path) -> _Config:
+    """What questions and their teacher's answers are read from: files, downloaded if need be."""
     name, samples = data_config.name, data_config.teacher_samples
-    # A file of teacher samples holds questions and labels too: alone it is a source.
+    entry = DATASETS[name]
+    # A file of teacher samples holds questions and labels too: it is a source by itself.
     source = data_config.source or samples
-    if not source and name == 'custom':
-        raise InputError('data.source: name the .jsonl file of your questions (docs/datasets.md).')
-    source = source or _fetch(name, data_config.release, folder)
-    answer_type = ANSWER_TYPES.get(name, data_config.answer_type)
-    classes = tuple(data_config.classes) if name == 'custom' else NLI_CLASSES
-    config = QuestionsConfig(
+    if not source:
+        if entry.download is None:
+            wanted = 'a folder in the DSS layout or ' if entry.question else ''
+            raise InputError(
+                f'data.source: name {wanted}the .jsonl file of your questions (docs/datasets.md).'
+            )
+        downloads = folder / 'downloads'
+        source = str(official.fetch(name, entry.download, downloads, data_config.release))
+    answer_type = _answer_type(data_config)
+    classes = entry.classes if entry.answer_type else tuple(data_config.classes)
+    return _Config(
         name=_digest(repr((answer_type, classes)).encode(), *_source_files(name, source, samples)),
         description=f'source {source}, teacher samples {samples or "of it"}',
-        source=source,
-        teacher_samples=samples,
-        answer_type=answer_type,
-        classes=classes,
+        read=functools.partial(_read_questions, name, source, samples, answer_type, classes),
     )
-    with _quiet_tfds():
-        return _BUILDERS[name](data_dir=str(folder), config=config, file_format='array_record')
 
 
-def _read_questions(name: str, source: str, config: QuestionsConfig) -> SourceSplits:
-    answer_type, samples = config.answer_type, config.teacher_samples
-    if _is_jsonl(source) or name == 'custom':
-        file = raw_samples.QuestionFile(source, answer_type, config.classes)
-        splits = raw_samples.with_test(file.splits()) if name == 'custom' else file.splits()
+def _answer_type(data_config: Any) -> AnswerType:
+    return DATASETS[data_config.name].answer_type or data_config.answer_type
+
+
+def _read_questions(
+    name: str, source: str, samples: str, answer_type: AnswerType, classes: tuple[str, ...]
+) -> SourceSplits:
+    """Reads questions from `source`, and their teacher's answers from `samples` if that is given.
+
+    Args:
+      name: of the dataset.
+      source: folder in the DSS layout, or a `.jsonl` file of questions.
+      samples: `.jsonl` file of raw teacher answers; '': those that `source` brings.
+      answer_type: how answers are compared.
+      classes: of answer type 'class'.
+    """
+    question = DATASETS[name].question
+    if question is None:
+        file = raw_samples.QuestionFile(source, answer_type, classes)
+        splits = with_test(file.splits())
+    elif _is_jsonl(source):
+        splits = raw_samples.QuestionFile(source, answer_type, classes).splits()
     else:
-        splits = dss.read(dss.find_dataset(source, name), name, answer_type)
-    splits = dss.with_validation(splits)
+        splits = dss.read(dss.find_dataset(source, name), name, question, answer_type)
+    splits = with_validation(splits)
     if samples and samples != source:
-        answers = raw_samples.QuestionFile(samples, answer_type, config.classes)
+        answers = raw_samples.QuestionFile(samples, answer_type, classes)
         splits = raw_samples.join(splits, answers, answer_type)
     return splits
-
-
-def _fetch(name: str, release: str, folder: pathlib.Path | str) -> str:
-    return str(official.fetch(name, pathlib.Path(folder) / 'downloads', release))
 
 
 def _source_files(name: str, source: str, teacher_samples: str) -> list[pathlib.Path]:
@@ -337,7 +263,7 @@ def _source_files(name: str, source: str, teacher_samples: str) -> list[pathlib.
     for field, value in (('source', source), ('teacher_samples', teacher_samples)):
         if not value:
             continue
-        if field == 'source' and not _is_jsonl(value) and name != 'custom':
+        if field == 'source' and DATASETS[name].question and not _is_jsonl(value):
             paths += dss.files(dss.find_dataset(value, name), name)
         elif pathlib.Path(value).is_file():
             paths.append(pathlib.Path(value))
@@ -352,9 +278,9 @@ def sources_digest(data_config: Any) -> str:
     Raises:
       InputError: if one is missing.
     """
-    if data_config.name == 'mwp' or not (data_config.source or data_config.teacher_samples):
-        return ''
     source, samples = data_config.source, data_config.teacher_samples
+    if DATASETS[data_config.name].generator or not (source or samples):
+        return ''
     return _digest(*_source_files(data_config.name, source, samples))
 
 

@@ -12,14 +12,13 @@ from fractions import Fraction
 
 import numpy as np
 
-from qcrd_jax.data.schema import Example, TeacherSample
+from qcrd_jax.data.schema import SPLITS, Example, TeacherSample
 from qcrd_jax.data.sources import stories
 from qcrd_jax.data.sources.stories import Story
 from qcrd_jax.data.teacher_output import parse_answer
 from qcrd_jax.errors import InputError
 
 TEACHER = 'mwp-teacher'
-SPLITS = ('train', 'validation', 'test')
 
 _SMALL = 9  # largest divisor and second factor
 _ATTEMPTS = 1000  # draws in a row that may repeat a problem before we call them exhausted

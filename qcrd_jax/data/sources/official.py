@@ -18,116 +18,31 @@ with the answers of PaLM-540B; 'original' are the files of each dataset's author
 """
 
 import contextlib
-import dataclasses
 import json
 import pathlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from qcrd_jax.data.sources import download as downloads
 from qcrd_jax.data.sources import originals
-from qcrd_jax.data.sources.download import MAX_BYTES, download
+from qcrd_jax.data.sources.remotes import Download, Remote
 from qcrd_jax.errors import InputError
 from qcrd_jax.files import locked, replacing
 
-RELEASES = ('dss', 'original')
-
-# Questions by file (Table A1; SVAMP and CommonsenseQA are held out for validation from 'train').
-SIZES = {
-    'svamp': {'train': 800, 'test': 200},
-    'cqa': {'train': 9741, 'test': 1221},
-    'anli1': {'train': 16946, 'valid': 1000, 'test': 1000},
-    'esnli': {'train': 549367, 'valid': 9842, 'test': 9824},
-}
-
 _WRITTEN = ('test', 'valid', 'train')  # in this order: where the last is, everything is
-
-
-@dataclasses.dataclass(frozen=True)
-class Remote:
-    """A file to download; `sha256` is None where nobody published it."""
-
-    url: str
-    sha256: str | None = None
-
-    @property
-    def name(self) -> str:
-        return self.url.rsplit('/', 1)[-1]
-
 
 ARCHIVE = Remote('https://github.com/google-research/distilling-step-by-step/raw/main/datasets.zip')
 
-_GITHUB = 'https://raw.githubusercontent.com'
-_COSE = f'{_GITHUB}/salesforce/cos-e/master/data/v1.11'
-_COMMONSENSE = 'https://s3.amazonaws.com/commensenseqa'
-_ESNLI = f'{_GITHUB}/OanaMariaCamburu/e-SNLI/master/dataset'
 
-ORIGINALS = {  # in the order in which the function of `originals` takes them
-    'svamp': (
-        Remote(
-            f'{_GITHUB}/arkilpatel/SVAMP/main/SVAMP.json',
-            '5be77703a6d891ae476d7c082787ad361392aa02453b132516cdd5f4e7934e3e',
-        ),
-    ),
-    'cqa': (
-        Remote(
-            f'{_COMMONSENSE}/train_rand_split.jsonl',
-            '58ffa3c8472410e24b8c43f423d89c8a003d8284698a6ed7874355dedd09a2fb',
-        ),
-        Remote(
-            f'{_COMMONSENSE}/dev_rand_split.jsonl',
-            '3210497fdaae614ac085d9eb873dd7f4d49b6f965a93adadc803e1229fd8a02a',
-        ),
-        Remote(
-            f'{_COSE}/train/cose_train_v1.11_processed.jsonl',
-            '4c0ccfd34243cf7af62b441643437769663edcb980b991487f766b97a547e9bd',
-        ),
-        Remote(
-            f'{_COSE}/dev/cose_dev_v1.11_processed.jsonl',
-            'a8367c94901ba249e48bcec76eaff9e7b91cec0f0e4d94879975d7d1b952bc41',
-        ),
-    ),
-    'anli1': (
-        Remote(
-            'https://dl.fbaipublicfiles.com/anli/anli_v0.1.zip',
-            '16ac929a7e90ecf9093deaec89cc81fe86a379265a5320a150028efe50c5cde8',
-        ),
-    ),
-    'esnli': (
-        Remote(
-            f'{_ESNLI}/esnli_train_1.csv',
-            '7311c7bc16ad9f6a9adcd116a62ef991e1803dc0d71e253ce66b975c2aba8ee5',
-        ),
-        Remote(
-            f'{_ESNLI}/esnli_train_2.csv',
-            'c8827fa2ba1ef5891f077d6fafbfc2fdb6cab1271968b74257e08d3b2b3cbacc',
-        ),
-        Remote(
-            f'{_ESNLI}/esnli_dev.csv',
-            'd7a656d196eea18fd827d6f5486b00f5d4cf469dbf13a252cc211495a186bcb4',
-        ),
-        Remote(
-            f'{_ESNLI}/esnli_test.csv',
-            '9269aa8075dbfed0fa8a5012eb2ac9c18a92be139671f05df897f69092592927',
-        ),
-    ),
-}
-
-_READERS: dict[str, Callable[..., originals.Records]] = {
-    'svamp': originals.svamp,
-    'cqa': originals.cqa,
-    'anli1': originals.anli1,
-    'esnli': originals.esnli,
-}
-
-
-def fetch(name: str, folder: pathlib.Path, release: str) -> pathlib.Path:
+def fetch(name: str, download: Download, folder: pathlib.Path, release: str) -> pathlib.Path:
     """Returns the folder of a dataset in the layout of DSS, downloading it if it is not there.
 
     Downloads lie in `<folder>/<release>`, the dataset in `<folder>/<release>/<name>`. The training
     questions are written last: where they are, everything is, and nothing is asked for again.
 
     Args:
-      name: 'svamp', 'cqa', 'anli1' or 'esnli'.
+      name: of the dataset.
+      download: what there is of it.
       folder: where downloads go.
       release: 'dss', with the teacher's answers, or 'original', without.
 
@@ -138,10 +53,10 @@ def fetch(name: str, folder: pathlib.Path, release: str) -> pathlib.Path:
     Raises:
       InputError: if something cannot be downloaded or is not what it should be.
     """
-    if name not in SIZES:
-        raise InputError(f'data.name: expected one of {", ".join(SIZES)}, got {name!r}.')
-    if release not in RELEASES:
-        raise InputError(f'data.release: expected one of {", ".join(RELEASES)}, got {release!r}.')
+    if release not in download.releases:
+        raise InputError(
+            f'data.release: expected {" or ".join(download.releases)} of {name}, got {release!r}.'
+        )
     target = folder / release / name
     train = target / f'{name}_train.json'
     if train.is_file():
@@ -152,10 +67,10 @@ def fetch(name: str, folder: pathlib.Path, release: str) -> pathlib.Path:
                 left.unlink()
             if release == 'dss':
                 (archive,) = _download([ARCHIVE], folder / release)
-                unpack(archive, name, target)
+                unpack(archive, name, download.sizes, target)
             else:
-                paths = _download(ORIGINALS[name], folder / release)
-                convert(paths, name, target)
+                paths = _download(download.files, folder / release)
+                convert(download.read(*paths), name, download.sizes, target)
     return target
 
 
@@ -181,7 +96,7 @@ def _download(remotes: Sequence[Remote], folder: pathlib.Path) -> list[pathlib.P
     ]
     try:
         for remote, path in zip(remotes, paths, strict=True):
-            download(remote.url, path, sha256=remote.sha256)
+            downloads.download(remote.url, path, sha256=remote.sha256)
     except InputError as error:
         every = f' All that is needed: {"; ".join(missing)}.' if len(missing) > 1 else ''
         raise InputError(
@@ -191,7 +106,9 @@ def _download(remotes: Sequence[Remote], folder: pathlib.Path) -> list[pathlib.P
     return paths
 
 
-def unpack(archive: pathlib.Path, name: str, target: pathlib.Path) -> None:
+def unpack(
+    archive: pathlib.Path, name: str, sizes: Mapping[str, int], target: pathlib.Path
+) -> None:
     """Copies the files of dataset `name` out of the archive of DSS, and nothing else.
 
     Its folder is found by the end of its path, and its files are written under names that we know,
@@ -212,32 +129,33 @@ def unpack(archive: pathlib.Path, name: str, target: pathlib.Path) -> None:
             for member in content.infolist()
             if (match := wanted.fullmatch(member.filename))
         }
-        questions = {split: f'{name}_{split}.json' for split in _WRITTEN if split in SIZES[name]}
+        questions = {split: f'{name}_{split}.json' for split in _WRITTEN if split in sizes}
         absent = questions.values() - members.keys()
         if absent:
             raise InputError(f'{archive}: holds no {name}/{min(absent)}; delete it and try again.')
         for path, member in members.items():
-            if member.file_size > MAX_BYTES:
-                raise InputError(f'{archive}: {path} is larger than {MAX_BYTES} bytes.')
+            if member.file_size > downloads.MAX_BYTES:
+                raise InputError(f'{archive}: {path} is larger than {downloads.MAX_BYTES} bytes.')
         for path in sorted(members.keys() - questions.values()):
             with content.open(members[path]) as lines:
                 _write(target / path, lines)
         for split, path in questions.items():
             with content.open(members[path]) as lines:
-                _write(target / path, lines, SIZES[name][split])
+                _write(target / path, lines, sizes[split])
 
 
-def convert(paths: Sequence[pathlib.Path], name: str, target: pathlib.Path) -> None:
-    """Writes dataset `name` from its original files, as DSS wrote it, to the byte.
+def convert(
+    records: originals.Records, name: str, sizes: Mapping[str, int], target: pathlib.Path
+) -> None:
+    """Writes the records of dataset `name` as DSS wrote them, to the byte.
 
     Raises:
       InputError: if a file is not what it should be or holds another number of questions.
     """
-    records = _READERS[name](*paths)
     for split in _WRITTEN:
-        if split in SIZES[name]:
+        if split in sizes:
             lines = map(_line, records[split])
-            _write(target / f'{name}_{split}.json', lines, SIZES[name][split])
+            _write(target / f'{name}_{split}.json', lines, sizes[split])
 
 
 def _line(record: originals.Record) -> bytes:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from qcrd_jax.data.answers import NLI_CLASSES
+from qcrd_jax.data.schema import NLI_CLASSES
 from qcrd_jax.errors import InputError, shown
 from qcrd_jax.files import parse_object, read_json_value, read_jsonl
 

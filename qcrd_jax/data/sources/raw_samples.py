@@ -24,10 +24,17 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from qcrd_jax.data.answers import NLI_CLASSES, canonical
-from qcrd_jax.data.schema import AnswerType, Example, ExampleStream, SourceSplits, TeacherSample
+from qcrd_jax.data.answers import canonical
+from qcrd_jax.data.schema import (
+    NLI_CLASSES,
+    AnswerType,
+    Example,
+    ExampleStream,
+    SourceSplits,
+    TeacherSample,
+)
 from qcrd_jax.data.self_consistency import in_words_of
-from qcrd_jax.data.sources import dss
+from qcrd_jax.data.sources.questions import with_choices
 from qcrd_jax.data.teacher_output import parse_answer
 from qcrd_jax.errors import InputError, shown
 from qcrd_jax.files import parse_object, without_surrogates
@@ -198,7 +205,7 @@ class QuestionFile:
         options = self._options(record['input'], tuple(given), where)
         text = record['input']
         if self._answer_type == 'choice' and not all(option in text for option in options):
-            text = dss.with_choices(text, options)
+            text = with_choices(text, options)
         label = self._label(record['label'], options, where)
         return Example(record['id'], text, label, options=options), _answers(record, where)
 
@@ -257,16 +264,6 @@ def join(splits: SourceSplits, answers: QuestionFile, answer_type: AnswerType) -
         split: ExampleStream(len(examples), lambda split=split: read(split))
         for split, examples in splits.items()
     }
-
-
-def with_test(splits: SourceSplits) -> SourceSplits:
-    """Holds out a tenth of the training questions as test split where there is none."""
-    if splits.get('test') or len(splits.get('train', ())) < 3:
-        return splits
-    train = list(splits['train'])
-    kept, held = dss.hold_out(len(train))
-    test = [train[place] for place in sorted(held)]
-    return {**splits, 'train': [train[place] for place in sorted(kept)], 'test': test}
 
 
 def _lines(path: pathlib.Path) -> Iterator[tuple[int, int, dict[str, Any]]]:

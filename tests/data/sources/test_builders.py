@@ -7,6 +7,7 @@ import pytest
 
 from qcrd_jax.config import base_config
 from qcrd_jax.data.sources import builders, mwp
+from qcrd_jax.data.sources.table import DATASETS
 from qcrd_jax.data.summary import SplitCounts, prepare_tables
 from qcrd_jax.errors import InputError
 from tests.data.sources import test_dss
@@ -110,7 +111,7 @@ def test_svamp_from_raw_samples_alone(tmp_path):
 def test_other_datasets_from_the_dss_layout(tmp_path, name, write):
     source = write(tmp_path / 'dss' / name)
     splits = load(data_config(name=name, source=str(source.parent)), tmp_path)
-    expected = test_dss.read(source, name, builders.ANSWER_TYPES[name])
+    expected = test_dss.read(source, name, DATASETS[name].answer_type)
     assert splits == {split: tuple(examples) for split, examples in expected.items()}
     assert len(splits['test'][0].options) == 5
 

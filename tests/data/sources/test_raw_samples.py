@@ -7,6 +7,7 @@ import pytest
 from qcrd_jax.data.schema import Example
 from qcrd_jax.data.sources import raw_samples
 from qcrd_jax.data.sources.raw_samples import QuestionFile
+from qcrd_jax.data.splits import with_test
 from qcrd_jax.errors import InputError
 
 
@@ -193,10 +194,8 @@ def test_nothing_in_common_is_refused_once_all_has_been_read(tmp_path):
 
 def test_a_tenth_is_held_out_as_test_split_where_there_is_none(tmp_path):
     path = write(tmp_path / 'a.jsonl', [question(str(i)) for i in range(20)])
-    splits = raw_samples.with_test(QuestionFile(path, 'text').splits())
+    splits = with_test(QuestionFile(path, 'text').splits())
     assert (len(splits['train']), len(splits['test'])) == (18, 2)
     assert sorted(int(e.id) for split in splits.values() for e in split) == list(range(20))
     given = write(tmp_path / 'b.jsonl', [question('a'), question('b', split='test')])
-    assert [e.id for e in raw_samples.with_test(QuestionFile(given, 'text').splits())['test']] == [
-        'b'
-    ]
+    assert [e.id for e in with_test(QuestionFile(given, 'text').splits())['test']] == ['b']
