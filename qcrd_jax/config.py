@@ -12,10 +12,9 @@ from qcrd_jax import losses
 from qcrd_jax.data.schema import AnswerType, LabelsRule, PositivesRule
 from qcrd_jax.data.sources.table import DATASETS
 from qcrd_jax.errors import InputError
-from qcrd_jax.methods import METHODS
 from qcrd_jax.methods.objectives import DecayEvery
 from qcrd_jax.methods.optimizers import Schedule
-from qcrd_jax.methods.table import NegativesSource
+from qcrd_jax.methods.table import METHODS, NegativesSource
 from qcrd_jax.models.architectures import SIZES
 
 

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import grain
 import numpy as np
 
-from qcrd_jax.data.encoding import RATIONALES, SEQUENCES, Encoded
+from qcrd_jax.data.encoded import RATIONALES, SEQUENCES, Encoded
 from qcrd_jax.data.ragged import Ids, Ragged
 from qcrd_jax.errors import InputError
 

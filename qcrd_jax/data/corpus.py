@@ -9,7 +9,8 @@ from typing import Any
 from qcrd_jax.data import batches, encoding
 from qcrd_jax.data import tokenizer as tokenizers
 from qcrd_jax.data.batches import Lengths, Truncation
-from qcrd_jax.data.encoding import Encoded, Encoding
+from qcrd_jax.data.encoded import Encoded
+from qcrd_jax.data.encoding import Encoding
 from qcrd_jax.data.schema import AnswerType, Example, PositivesRule, Splits
 from qcrd_jax.data.splits import Dataset
 

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int
 
 from qcrd_jax.data import batches
 from qcrd_jax.data.batches import Lengths
-from qcrd_jax.data.encoding import Encoded
+from qcrd_jax.data.encoded import Encoded
 from qcrd_jax.evaluation.metrics import roc_auc
 from qcrd_jax.methods.discriminator import score_rationales
 from qcrd_jax.models.discriminator import Discriminator

@@ -34,8 +34,8 @@ from qcrd_jax.report.tables import Cell as TableCell
 from qcrd_jax.report.tables import Outcome, Table
 from qcrd_jax.runs import assembly, loop, results
 from qcrd_jax.runs import workdir as workdirs
-from qcrd_jax.runs.assembly import Run
 from qcrd_jax.runs.position import kept_bytes
+from qcrd_jax.runs.run import Run, student_name
 from qcrd_jax.teacher import judge as judgement
 
 _MEMORY_SHARE = 0.7  # of a device's memory that seeds trained together may take
@@ -331,7 +331,7 @@ class Reproduction:
         settings = [files.read_json(path) for path in self._setting_files()]
         trained = [cell for cell in self._cells if cell.measure in grid.RUN_MEASURES]
         configs = [self._resolved(cell) for cell in trained]
-        students = dict.fromkeys(assembly.student_name(config) for config in configs)
+        students = dict.fromkeys(student_name(config) for config in configs)
         datasets = dict.fromkeys(config.data.name for config in configs)
         train = self._config.train
         here = (

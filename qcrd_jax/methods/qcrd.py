@@ -13,6 +13,7 @@ from qcrd_jax import losses
 from qcrd_jax.methods.discriminator import score_rationales, update_discriminator
 from qcrd_jax.methods.method import update_student
 from qcrd_jax.methods.metrics import Metrics, over, single
+from qcrd_jax.methods.negatives import sample_negatives
 from qcrd_jax.methods.objectives import (
     Contrast,
     MutualInformation,
@@ -27,7 +28,6 @@ from qcrd_jax.methods.rationales import (
     Rationales,
     concatenate,
     no_rationales,
-    sample_negatives,
     teacher_negatives,
     teacher_positives,
 )

@@ -8,7 +8,7 @@ from qcrd_jax import files
 from qcrd_jax.data.sources.table import DATASETS
 from qcrd_jax.evaluation import metrics
 from qcrd_jax.files import flatten
-from qcrd_jax.methods import METHODS
+from qcrd_jax.methods.table import METHODS
 from qcrd_jax.report import analyses, figures, templates
 from qcrd_jax.report.formats import (
     cell,

@@ -24,11 +24,11 @@ from qcrd_jax.methods.programs import BatchStream, Programs, Progress
 from qcrd_jax.models.protocol import Params
 from qcrd_jax.runs import position as positions
 from qcrd_jax.runs import workdir as workdirs
-from qcrd_jax.runs.assembly import Run
 from qcrd_jax.runs.checkpoint import Checkpointer
 from qcrd_jax.runs.log import MetricsLog
 from qcrd_jax.runs.position import Best, Position
 from qcrd_jax.runs.pretraining import pretrain_discriminator
+from qcrd_jax.runs.run import Run
 
 
 class _Records(NamedTuple):

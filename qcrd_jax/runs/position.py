@@ -14,8 +14,8 @@ from qcrd_jax.methods.state import DiscriminatorState, TrainState
 from qcrd_jax.models.protocol import Params
 from qcrd_jax.ring import Ring
 from qcrd_jax.runs import workdir as workdirs
-from qcrd_jax.runs.assembly import Run
 from qcrd_jax.runs.checkpoint import Checkpointer
+from qcrd_jax.runs.run import Run
 
 
 class Best(NamedTuple):

@@ -16,7 +16,7 @@ import tqdm
 from qcrd_jax.data import augment, batches, encoding
 from qcrd_jax.data.batches import Lengths
 from qcrd_jax.data.corpus import Corpus
-from qcrd_jax.data.encoding import Encoded
+from qcrd_jax.data.encoded import Encoded
 from qcrd_jax.data.schema import AnswerType, Example, PositivesRule
 from qcrd_jax.data.self_consistency import split_samples
 from qcrd_jax.errors import InputError
@@ -27,8 +27,8 @@ from qcrd_jax.methods.discriminator import joined_length, make_discriminator_ste
 from qcrd_jax.methods.state import DiscriminatorState
 from qcrd_jax.models.discriminator import Discriminator
 from qcrd_jax.models.protocol import Params
-from qcrd_jax.runs.assembly import Run
 from qcrd_jax.runs.log import MetricsLog
+from qcrd_jax.runs.run import Run
 
 _MEASURED_QUESTIONS = 1000  # that are kept for measuring a discriminator that learns from fewer
 

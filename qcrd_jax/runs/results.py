@@ -18,8 +18,8 @@ from qcrd_jax.methods import programs
 from qcrd_jax.models import huggingface, parameter_count
 from qcrd_jax.models.protocol import Params
 from qcrd_jax.runs import log as metrics_log
-from qcrd_jax.runs.assembly import Run, student_name
 from qcrd_jax.runs.position import Position
+from qcrd_jax.runs.run import Run, student_name
 from qcrd_jax.runs.timing import total_seconds
 
 

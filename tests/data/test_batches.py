@@ -8,7 +8,8 @@ from tokenizers import processors
 
 from qcrd_jax.data import batches
 from qcrd_jax.data.batches import Lengths
-from qcrd_jax.data.encoding import Encoded, Encoding, encode, with_negatives
+from qcrd_jax.data.encoded import Encoded
+from qcrd_jax.data.encoding import Encoding, encode, with_negatives
 from qcrd_jax.data.ragged import Groups, Ragged
 from qcrd_jax.data.schema import Example, TeacherSample
 from qcrd_jax.data.sources import mwp

@@ -167,7 +167,7 @@ def test_one_qcrd_step_is_the_paper_written_plainly(initial):
 
     student, discriminator = initial
     sampling_key, _, discriminator_key = jax.random.split(jax.random.fold_in(KEY, 0), 3)
-    negatives = rationales.sample_negatives(
+    negatives = negatives.sample_negatives(
         STUDENT, generator, on_device(batch), sampling_key, SAMPLING
     )
     (loss, contrastive), gradient = jax.value_and_grad(plain_qcrd_loss, has_aux=True)(

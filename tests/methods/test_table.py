@@ -15,8 +15,9 @@ from qcrd_jax.methods import METHODS, Entry, Method, Parts, optimizers, programs
 from qcrd_jax.methods.dss import Dss
 from qcrd_jax.methods.method import update_student
 from qcrd_jax.methods.metrics import single
+from qcrd_jax.methods.negatives import sample_negatives
 from qcrd_jax.methods.objectives import encode_both_tasks, label_loss
-from qcrd_jax.methods.rationales import NegativeSampling, Rationales, sample_negatives
+from qcrd_jax.methods.rationales import NegativeSampling, Rationales
 from qcrd_jax.models.protocol import Student
 from tests.support.runs import small_config
 from tests.support.toys import DISCRIMINATOR, STUDENT

@@ -99,7 +99,6 @@ def test_a_chunk_is_its_steps():
 
 
 RUN = """
-from qcrd_jax.config import base_config
 
 
 def get_config():

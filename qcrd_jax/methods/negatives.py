@@ -1,0 +1,78 @@
+"""Negatives from past parameters: how they are sampled, for one generator or for many at once."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int, Key
+
+from qcrd_jax import sampling
+from qcrd_jax.methods.rationales import Batch, NegativeSampling, Rationales
+from qcrd_jax.models.protocol import Params, Student
+
+
+def sample_negatives(
+    student: Student,
+    generators: Params,
+    batches: Batch,
+    keys: Key[Array, '*lead'],
+    how: NegativeSampling,
+) -> Rationales:
+    """Samples k rationales per question from past parameters (section 3.2.1).
+
+    With leading axes (steps, seeds) every generator has a batch and a key of its own, and one
+    decoding loop serves them all: what each draws is what it would draw by itself.
+
+    Args:
+      student: the model.
+      generators: past parameters, with the leading axes of `keys`.
+      batches: their questions, with the same leading axes.
+      keys: of the draws.
+      how: the sampling.
+    """
+    lead = keys.shape
+    decode = functools.partial(
+        sampling.sample_each if lead else sampling.sample,
+        student,
+        max_length=how.max_length,
+        temperature=how.temperature,
+        stop_at_eos=how.stop_at_eos,
+    )
+    finish = functools.partial(_as_rationales, pad_id=student.pad_id)
+    rows = jnp.arange(batches['explain_ids'].shape[-2])
+
+    def draw_with(key):
+        return sampling.sequence_keys(key, rows, how.count)
+
+    def encode(generator, questions):
+        return student.encode(generator, questions, questions != student.pad_id)
+
+    if not lead:
+        context = encode(generators, batches['explain_ids'])
+        samples = decode(generators, context, draw_with(keys))
+        return finish(samples, batches['example_mask'], batches['positive_ids'])
+    # One axis of generators, whatever they are: J steps, P seeds, or both.
+    used = {name: batches[name] for name in ('explain_ids', 'example_mask', 'positive_ids')}
+    flat, used = jax.tree.map(
+        lambda leaf: leaf.reshape(-1, *leaf.shape[len(lead) :]), (generators, used)
+    )
+    contexts = jax.vmap(encode)(flat, used['explain_ids'])
+    samples = decode(flat, contexts, jax.vmap(draw_with)(keys.reshape(-1)))
+    negatives = jax.vmap(finish)(samples, used['example_mask'], used['positive_ids'])
+    return jax.tree.map(lambda leaf: leaf.reshape(*lead, *leaf.shape[1:]), negatives)
+
+
+def _as_rationales(
+    samples: sampling.Samples,
+    example_mask: Bool[Array, 'B'],
+    like: Int[Array, 'B M T'],
+    pad_id: int,
+) -> Rationales:
+    """Samples as negatives, padded to the length of the teacher's rationales."""
+    short = like.shape[-1] - samples.ids.shape[-1]
+    widths = ((0, 0), (0, 0), (0, short))
+    return Rationales(
+        jnp.pad(samples.ids, widths, constant_values=pad_id),
+        jnp.pad(samples.mask, widths),
+        jnp.broadcast_to(example_mask[:, None], samples.ids.shape[:2]),
+    )
