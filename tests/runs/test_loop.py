@@ -9,8 +9,8 @@ import pytest
 from qcrd_jax.runs import loop
 from qcrd_jax.runs import position as positions
 from qcrd_jax.runs.assembly import assemble
-from tests.methods.test_steps import assert_trees_close
 from tests.support.runs import read_metrics, small_config
+from tests.support.toys import assert_trees_close
 
 SEEDS = (0, 1)
 
