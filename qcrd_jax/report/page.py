@@ -178,9 +178,12 @@ def _headlines(run: Run) -> list[dict[str, str]]:
 
 def _counts(record: dict[str, Any]) -> str:
     correct, total = number(record.get('correct')), number(record.get('total'))
-    if correct is None or total is None or not 0 <= correct <= total or not total:
+    if correct is None or total is None or not 0 <= correct <= total:
         return ''
-    low, high = metrics.Ratio(int(correct), int(total)).interval
+    interval = metrics.Ratio(int(correct), int(total)).interval
+    if interval is None:
+        return ''
+    low, high = interval
     return (
         f'{correct:,.0f} of {total:,.0f}; 95 % interval {100 * low:.1f} to {100 * high:.1f}\u00a0%'
     )
