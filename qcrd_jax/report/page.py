@@ -9,6 +9,7 @@ from qcrd_jax.data.sources.table import DATASETS
 from qcrd_jax.evaluation import metrics
 from qcrd_jax.files import flatten
 from qcrd_jax.report import analyses, figures, templates
+from qcrd_jax.report.drawing import BLUE, GREEN, ORANGE, PURPLE
 from qcrd_jax.report.formats import (
     cell,
     clip,
@@ -30,8 +31,8 @@ _METHODS = {
     'mi_qcrd': 'MI + QCRD',
 }
 _WITHOUT_DISCRIMINATOR = ('finetune', 'single_task', 'dss', 'mi')
-_KIND_COLOURS = {'teacher positive': figures.BLUE, 'teacher negative': figures.ORANGE}
-_STUDENT_COLOURS = (figures.GREEN, figures.PURPLE, '#a07c1c', '#4b9bb5')
+_KIND_COLOURS = {'teacher positive': BLUE, 'teacher negative': ORANGE}
+_STUDENT_COLOURS = (GREEN, PURPLE, '#a07c1c', '#4b9bb5')
 _MAX_EXAMPLES, _MAX_RATIONALES = 40, 24  # per page, per example
 _MAX_WRONG, _MAX_RIGHT = 16, 6  # test predictions on the page
 
@@ -250,7 +251,7 @@ def _rationale(record: dict[str, Any], colours: dict[str, str]) -> dict[str, str
     kind = kind if temperature is None else f'{kind}, temperature {temperature}'
     return {
         'kind': kind,
-        'colour': colours.get(kind, figures.PURPLE),
+        'colour': colours.get(kind, PURPLE),
         'text': clip(record.get('text')) or '(empty)',
         **scored(record),
     }
