@@ -1,6 +1,6 @@
 """Corrupted rationales: negatives made to balance the discriminator's classes (section A.3).
 
-The paper masks and replaces words that StanfordNLP picks out. Here a tagger (`tagging`) tells what
+The paper masks and replaces words that StanfordNLP picks out. Here a tagger (`tagging`) says what
 carries the reasoning, and one to three places of it are changed (`corruptions`): a slip in a
 calculation, a claim turned round (`is` to `is not`, `more` to `less`), or a word replaced by
 another of its kind.
@@ -63,7 +63,7 @@ def corrupt(
 
 
 def _choose(targets: Sequence[Target], arithmetic: bool, rng: np.random.Generator) -> list[Target]:
-    """Draws the places to change: one slip in a calculation, else one to three apart."""
+    """Draws the places to change: one slip in a calculation, else one to three places."""
     calculation = [target for target in targets if target.kind in ('operator', 'number')]
     if arithmetic and calculation:
         return [_draw(calculation, rng)]
@@ -179,4 +179,4 @@ def _put(text: str, target: Target, replacement: str) -> str:
 
 
 def _pick(candidates: Sequence[str], rng: np.random.Generator) -> str:
-    return candidates[rng.integers(len(candidates))]
+    return candidates[int(rng.integers(len(candidates)))]

@@ -5,7 +5,7 @@ T rationale tokens; pad id masks tokens, every sequence ends in EOS):
 
   predict_ids [B, S]       the question as the prompt of the label task
   explain_ids [B, S]       the question as the prompt of the rationale task
-  question_ids [B, S]      the question alone, for the discriminator
+  question_ids [B, S]      only the question, for the discriminator
   label_ids [B, L]
   positive_ids [B, M, T], positive_mask [B, M]
   negative_ids [B, K, T], negative_mask [B, K]    the teacher's negatives
@@ -16,6 +16,7 @@ T rationale tokens; pad id masks tokens, every sequence ends in EOS):
 import dataclasses
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import grain
 import numpy as np
@@ -181,7 +182,7 @@ class _EvaluationBatches(Sequence):
     def __len__(self) -> int:
         return -(-len(self._encoded) // self._batch_size)
 
-    def __getitem__(self, position: int) -> Batch:
+    def __getitem__(self, position: Any) -> Any:
         if not 0 <= position < len(self):
             raise IndexError(f'batch {position} of {len(self)}')
         places = position * self._batch_size + np.arange(self._batch_size)

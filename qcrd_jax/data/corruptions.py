@@ -254,7 +254,7 @@ def _neighbours(text: str, words: Sequence[Word], i: int) -> tuple[str, str]:
 
 
 def _is_of_frame(text: str, words: Sequence[Word], i: int) -> bool:
-    """Whether the word tells of the frame: `the first sentence`, `the above choices`."""
+    """Whether the word belongs to the frame: `the first sentence`, `the above choices`."""
     if words[i].tag != 'ADJ' or i + 1 == len(words):
         return False
     return text[words[i + 1].start : words[i + 1].end].casefold() in lexicon.FIXED

@@ -6,17 +6,19 @@ import os
 import pathlib
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from absl import logging
 
-from qcrd_jax import bars as progress
+from qcrd_jax import bars
 from qcrd_jax.data import targets
 from qcrd_jax.data.encoded import RATIONALES, SEQUENCES, Encoded
 from qcrd_jax.data.ragged import Groups, Ids, Ragged
 from qcrd_jax.data.schema import AnswerType, Example, LabelsRule, PositivesRule
 from qcrd_jax.data.self_consistency import split_samples, training_label
-from qcrd_jax.data.tokenizer import Tokenizer
+from qcrd_jax.data.tokenizer import Tokenizer, special_ids
+from qcrd_jax.errors import InputError
 
 _VERSION = 1  # raise it when the same examples are encoded otherwise
 _PART = 2048  # examples that are tokenised at once
@@ -44,7 +46,7 @@ class Encoding:
 
 
 def encode(examples: Sequence[Example], tokenizer: Tokenizer, encoding: Encoding) -> Encoded:
-    """Tokenises examples, and tells their teacher samples apart."""
+    """Tokenises examples; their teacher samples become positives and negatives."""
     split = [
         split_samples(
             example.samples[: encoding.samples],
@@ -65,6 +67,7 @@ def encode(examples: Sequence[Example], tokenizer: Tokenizer, encoding: Encoding
     if encoding.joint:
         rationales = [next(iter(sample.positives), '') for sample in split]
         labels = [targets.join(*pair) for pair in zip(rationales, labels, strict=True)]
+    pad_id, eos_id = special_ids(tokenizer)
     return Encoded(
         predict=Ragged.of(ids.of(predict_prefix + question for question in questions)),
         explain=Ragged.of(ids.of(explain_prefix + question for question in questions)),
@@ -72,8 +75,8 @@ def encode(examples: Sequence[Example], tokenizer: Tokenizer, encoding: Encoding
         label=Ragged.of(ids.of(labels)),
         positives=ids.grouped([sample.positives for sample in split]),
         negatives=ids.grouped([sample.negatives for sample in split]),
-        pad_id=tokenizer.pad_token_id,
-        eos_id=tokenizer.eos_token_id,
+        pad_id=pad_id,
+        eos_id=eos_id,
     )
 
 
@@ -129,19 +132,23 @@ def encode_once(
       tokenizer: appends EOS.
       encoding: how.
       cache: folder of tokenised splits; each has a folder of its own in it.
-      fingerprint: tells these examples from any others.
+      fingerprint: differs from that of any other examples.
     """
-    ids = (tokenizer.pad_token_id, tokenizer.eos_token_id)
-    backend = tokenizer.backend_tokenizer.to_str()
-    folder = cache / _digest(fingerprint, _VERSION, encoding, ids, backend)
+    ids = special_ids(tokenizer)
+    backend: Any = tokenizer.backend_tokenizer
+    folder = cache / _digest(fingerprint, _VERSION, encoding, ids, backend.to_str())
     encoded = _load(folder, len(examples), tokenizer)
     if encoded is None:
-        starts = progress.shown(range(0, len(examples), _PART), 'tokenising', 'parts')
+        starts = bars.shown(range(0, len(examples), _PART), 'tokenising', 'parts')
         _store(
             folder,
             (encode(examples[start : start + _PART], tokenizer, encoding) for start in starts),
         )
         encoded = _load(folder, len(examples), tokenizer)
+    if encoded is None:
+        raise InputError(
+            f'data.cache: {folder} was written and is damaged. Does another process write there?'
+        )
     return encoded
 
 
@@ -183,17 +190,20 @@ def _load(folder: pathlib.Path, examples: int, tokenizer: Tokenizer) -> Encoded 
         groups = [
             Groups(_ragged(folder, field), _map(folder / f'{field}.groups')) for field in RATIONALES
         ]
-        whole = all(len(field) == examples for field in (*sequences, *groups))
-        whole = whole and all(
+        whole = all(len(field) == examples for field in (*sequences, *groups)) and all(
             spans.sizes.sum() == len(spans.items)
             for spans in (*sequences, *groups, *(group.items for group in groups))
         )
+        if whole:
+            predict, explain, question, label = sequences
+            positives, negatives = groups
+            return Encoded(
+                predict, explain, question, label, positives, negatives, *special_ids(tokenizer)
+            )
     except (OSError, ValueError):  # a file is missing, or holds no whole numbers
-        whole = False
-    if not whole:
-        logging.warning('%s is damaged; the split is tokenised again.', folder)
-        return None
-    return Encoded(*sequences, *groups, tokenizer.pad_token_id, tokenizer.eos_token_id)
+        pass
+    logging.warning('%s is damaged; the split is tokenised again.', folder)
+    return None
 
 
 def _ragged(folder: pathlib.Path, field: str) -> Ragged:

@@ -14,7 +14,7 @@ _MAX_TOKENS = 100  # of one expression; with _MAX_DIGITS it bounds the exact ari
 _TIMES = re.compile(r'(?<=[0-9)])\s*[xX×·]\s*(?=[$£€]?[0-9(])')
 _POWER = re.compile(r'[0-9)]\s*\*\*\s*[-+(0-9]')
 _HEXADECIMAL = re.compile(r'\b0[xX]')
-_CALL = re.compile(r'[A-Za-z_]\(')  # a function call; a unit stands apart from its bracket
+_CALL = re.compile(r'[A-Za-z_]\(')  # a function call; between a unit and its bracket is a space
 _ASIDE = re.compile(r'\([^()0-9]*[A-Za-z]{2}[^()0-9]*\)')  # `35 (thirty-five)`
 _FRACTION = re.compile(r'\\[dt]?frac\s*\{([^{}]+)\}\s*\{([^{}]+)\}')
 _LATEX = {'\\times': ' * ', '\\cdot': ' * ', '\\div': ' / '}

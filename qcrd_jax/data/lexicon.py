@@ -1,7 +1,7 @@
 """The English words that `tagging` and `augment` know by heart.
 
 Closed classes are close to complete; of the open ones there is what is frequent in rationales and
-what neither suffix nor context would tell. Regular forms are derived (`inflect`).
+what neither suffix nor context gives away. Regular forms are derived (`inflect`).
 """
 
 import itertools
@@ -203,8 +203,8 @@ EXCLUSIVE |= {
     for word in group
 }
 
-# What stands in for a word with nothing better. Many and common, so that none of them alone tells
-# a corrupted rationale; the verbs take most objects.
+# What stands in for a word with nothing better. Many and common, so that none of them gives away a
+# corrupted rationale; the verbs take most objects.
 OTHERS = {
     'NOUN': _list(
         'airport animal apartment bank basket bathroom bedroom boat bottle box bridge building '

@@ -1,7 +1,7 @@
 """Incorrect details of an arithmetic rationale (QCRD, Fig. 5): where it contradicts itself.
 
-Two things are told from the text alone: an equation that does not hold, and a number that comes
-from nowhere. Whether the right operation was chosen is not told: `84 - 2 = 82` holds.
+Two things can be seen in the text by itself: an equation that does not hold, and a number that
+comes from nowhere. Whether the right operation was chosen cannot: `84 - 2 = 82` holds.
 """
 
 import itertools
@@ -57,7 +57,7 @@ class _Token(NamedTuple):
 
 
 def mark(rationale: str, question: str) -> tuple[Piece, ...]:
-    """Returns the rationale in pieces, those with an incorrect detail told apart.
+    """Returns the rationale in pieces, each incorrect detail as one of its own.
 
     Args:
       rationale: a text with equations.
@@ -109,7 +109,7 @@ def _pieces(text: str, faults: list[tuple[int, int, Fault]]) -> Iterator[Piece]:
 def _tokens(text: str) -> list[_Token]:
     tokens = []
     for match in _TOKEN.finditer(text):
-        kind, part = match.lastgroup, match.group()
+        kind, part = match.lastgroup or '', match.group()
         if part in _OPERATORS:
             kind, part = 'operator', _OPERATORS[part]
         if kind != 'space':
@@ -232,8 +232,9 @@ def _before_unit(tokens: list[_Token], place: int) -> int | None:
 def _is_part(tokens: list[_Token], place: int) -> bool:
     """Whether the word is the `of` of `half of 84` or `1/3 of 84`, not that of `a total of 84`."""
     before = tokens[place - 1] if place else None
-    of = tokens[place].text.casefold() == 'of' and before is not None
-    return of and (before.kind == 'number' or before.text.casefold() in _PARTS)
+    if before is None or tokens[place].text.casefold() != 'of':
+        return False
+    return before.kind == 'number' or before.text.casefold() in _PARTS
 
 
 def _ends_operand(after: _Token) -> bool:

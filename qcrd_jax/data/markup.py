@@ -1,4 +1,4 @@
-"""What Markdown and LaTeX put around an answer: chat models write `**42**` and `$\\boxed{42}$`."""
+r"""What Markdown and LaTeX put around an answer: chat models write `**42**` and `$\boxed{42}$`."""
 
 import re
 
@@ -10,10 +10,10 @@ _DELIMITER = re.compile(r'\\[()\[\],;:!$ ]|\\displaystyle\b')
 
 
 def plain(text: str) -> str:
-    """Returns the text without emphasis, code ticks and the wrappers of LaTeX.
+    r"""Returns the text without emphasis, code ticks and the wrappers of LaTeX.
 
     Examples:
-      >>> plain('**(b)**'), plain('$\\\\boxed{42}$'), plain('9**9')
+      >>> plain('**(b)**'), plain('$\\boxed{42}$'), plain('9**9')
       ('(b)', '42', '9**9')
     """
     if '\\' in text:

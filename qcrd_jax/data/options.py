@@ -68,20 +68,20 @@ def named_option(text: str, options: tuple[str, ...]) -> str | None:
     lowered = _lowered(text)
     if letter := _BRACKETED.match(lowered):
         return _by_letter(letter.group(1), options)
-    letters = {match[match.lastindex] for match in _LETTER.finditer(lowered)}
+    letters = {match[match.lastindex or 0] for match in _LETTER.finditer(lowered)}
     spellings = [text, _LETTER_BEFORE.sub('', lowered)]
     if len(letters) == 1:
         spellings.append(_LETTER.sub(' ', lowered))
     for spelling in spellings:
         if option := _exactly(spelling, options):
             return option
-    lettered = _LETTER.sub(lambda match: f' letter{match[match.lastindex]} ', lowered)
+    lettered = _LETTER.sub(lambda match: f' letter{match[match.lastindex or 0]} ', lowered)
     by_letter = {(f'letter{letter}',): _by_letter(letter, options) or '' for letter in letters}
     return _only(_mentioned(_words(lettered), _findable(options) | by_letter))
 
 
 def named_class(text: str, classes: tuple[str, ...]) -> str | None:
-    """Returns the class that a text names, by its words or by its letter alone.
+    """Returns the class that a text names, by its words, or only by its letter.
 
     Args:
       text: an answer. For the three classes of natural language inference, their other forms and
@@ -154,7 +154,7 @@ def _findable(options: tuple[str, ...]) -> _Phrases:
     return {
         words: option
         for words, option in _phrases(options).items()
-        if len(words) > 1 or len(words[0]) > 1 or words[0].isdigit()
+        if len(words) > 1 or any(len(word) > 1 or word.isdigit() for word in words)
     }
 
 

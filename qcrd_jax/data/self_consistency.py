@@ -8,7 +8,7 @@ from qcrd_jax.data.schema import AnswerType, Example, LabelsRule, PositivesRule,
 
 
 class SplitSamples(NamedTuple):
-    """The rationales of one question, told apart.
+    """The rationales of one question, the good and the bad ones.
 
     Attributes:
       positives: rationales whose answer is the one held to be right.
@@ -36,7 +36,7 @@ def split_samples(
 
     Args:
       samples: the teacher's samples in the order they were drawn.
-      label: the gold label; read by 'gold' alone.
+      label: the gold label; only read by 'gold'.
       answer_type: how answers are compared.
       how: 'self_consistency': the answer is the majority's over canonical answers, ties go to the
         answer seen first, and with no readable answer there is no positive. 'gold': the answer is

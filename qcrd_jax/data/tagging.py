@@ -7,7 +7,7 @@ word that is not understood is better left alone: it gets the tag 'X'.
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from qcrd_jax.data import lexicon
 from qcrd_jax.errors import InputError
@@ -29,6 +29,8 @@ class Word(NamedTuple):
 
 Tagger = Callable[[str], Sequence[Word]]
 """Gives the words of a text in their order, without overlap."""
+
+TaggerName = Literal['rules', 'stanza']
 
 NUMBER = r'[0-9]+(?:,[0-9]{3})*(?:\.[0-9]+)?'
 _TOKEN = re.compile(
@@ -64,7 +66,7 @@ def rules(text: str) -> list[Word]:
     """
     matches = list(_TOKEN.finditer(text))
     forms = [match.group().casefold() for match in matches]
-    cased = text != text.lower()  # where nothing has a capital, a name cannot be told from a noun
+    cased = text != text.lower()  # where nothing has a capital, a name looks like a noun
     words: list[Word] = []
     previous = ''
     for i, match in enumerate(matches):
@@ -181,12 +183,13 @@ def load_tagger(name: str) -> Tagger:
         return rules
     if name == 'stanza':
         return _load_stanza()
-    raise InputError(f'--config.data.tagger: expected rules | stanza, got {name!r}.')
+    known = ' | '.join(get_args(TaggerName))
+    raise InputError(f'--config.data.tagger: expected {known}, got {name!r}.')
 
 
 def _load_stanza() -> Tagger:
     try:
-        import stanza
+        import stanza  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise InputError(
             f'--config.data.tagger=stanza: stanza cannot be imported ({error}). '

@@ -1,6 +1,6 @@
 """Rationale and label in one target, as Single-Task has them.
 
-A student of one task writes its reasoning first and then its answer, after words that tell where
+A student of one task writes its reasoning first and then its answer, after words that say where
 the answer begins: `Take 3 from 8. 8 - 3 = 5. The answer is ( 8 - 3 )`.
 """
 
@@ -8,7 +8,7 @@ ANSWER = 'The answer is'
 
 
 def join(rationale: str, label: str) -> str:
-    """Returns the one target; without a rationale it is the answer alone, '' without a label.
+    """Returns the one target; without a rationale it is only the answer, '' without a label.
 
     Examples:
       >>> join('8 - 3 = 5.', '( 8 - 3 )')

@@ -14,7 +14,7 @@ from qcrd_jax.data.schema import AnswerType
 
 MAX_TEXT = 200_000  # characters; a teacher that reasons at length writes some 100 000
 
-# A few-shot prompted model goes on with questions of its own: nothing from there on is an answer.
+# A few-shot prompted model adds questions of its own: nothing from there on is an answer.
 _NEXT_TURN = re.compile(
     r"""
       \n[ \t*_#]{0,8}(?:Q|Question|Input|Problem|Human|User)[ \t]{0,2}[0-9]{0,4}[ \t*_]{0,4}[:.]
@@ -62,7 +62,7 @@ _FEW_WORDS = 8  # of a line that is an answer and nothing else
 def parse_answer(
     text: str, answer_type: AnswerType, options: Sequence[str] = ()
 ) -> tuple[str, str]:
-    """Splits a teacher's raw text into its rationale and the answer it states.
+    r"""Splits a teacher's raw text into its rationale and the answer it states.
 
     Args:
       text: what the teacher wrote after the question, possibly with turns of its own invention.
@@ -75,7 +75,7 @@ def parse_answer(
       stated, was cut off, or states several values).
 
     Examples:
-      >>> parse_answer('84 / 2 = 42. The answer is (84 / 2).\\n\\nQ: There are', 'equation')
+      >>> parse_answer('84 / 2 = 42. The answer is (84 / 2).\n\nQ: There are', 'equation')
       ('84 / 2 = 42.', '(84 / 2)')
       >>> parse_answer('Trains stop there. So the answer is (b).', 'choice', ['bank', 'station'])
       ('Trains stop there.', '(b)')
@@ -100,7 +100,7 @@ def parse_answer(
         return rationale, ''
     first, _, reasons = rationale.partition('\n')
     if (
-        reasons  # after the answer alone, and before the answer again
+        reasons  # after only the answer, and before the answer again
         and answer_type in ('choice', 'class')
         and _is_short(first)
         and canonical(first, answer_type, options) == value
@@ -110,7 +110,7 @@ def parse_answer(
 
 
 def _first_turn(text: str) -> str:
-    """Returns what was written before the model went on with a question of its own."""
+    """Returns what was written before the model added a question of its own."""
     turn = _NEXT_TURN.split(text, maxsplit=1)[0]
     cue = _CUE.search(turn)
     answered = cue.end() if cue else len(turn)
@@ -145,7 +145,7 @@ def _reasoning(turn: str, cues: Sequence[re.Match[str]]) -> str:
 
 
 def _statement(text: str) -> tuple[str, str]:
-    """Splits off the first sentence, or what stands in the braces of `\\boxed{}`."""
+    r"""Splits off the first sentence, or what stands in the braces of `\boxed{}`."""
     text = text.strip()
     if text.startswith('{'):
         depth = 0

@@ -5,6 +5,7 @@ import socket
 import urllib.parse
 import urllib.request
 from collections.abc import Iterable
+from typing import Any
 
 import huggingface_hub
 import tokenizers
@@ -21,6 +22,12 @@ PAD, EOS, UNKNOWN = '<pad>', '</s>', '<unk>'  # ids 0, 1 and 2, as T5 has them
 _PADS = ('<|fim_pad|>', '<|vision_pad|>', '<|finetune_right_pad_id|>', '<|pad|>', PAD, '[PAD]')
 _MIN_FREQUENCY = 2  # of a merge
 _ALWAYS = '0 1 2 3 4 5 6 7 8 9 ( ) + - * / = . , 0123456789'  # what labels are made of
+
+
+def special_ids(tokenizer: Tokenizer) -> tuple[int, int]:
+    """Returns the ids of padding and of EOS, which every tokenizer of ours has."""
+    ids: Any = (tokenizer.pad_token_id, tokenizer.eos_token_id)
+    return ids
 
 
 def load_tokenizer(name_or_path: str) -> Tokenizer:
@@ -141,7 +148,7 @@ def train_tokenizer(
     backend.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Metaspace(replacement='▁', prepend_scheme='always'),
-            # Digits (or numbers) and punctuation stand alone, each with the space before it.
+            # Digits (or numbers) and punctuation are pieces of their own, with the space before.
             pre_tokenizers.Split(
                 tokenizers.Regex(rf'▁?[0-9]{"" if split_digits else "+"}|▁?[^\w\s▁]'), 'isolated'
             ),

@@ -1,4 +1,4 @@
-"""Figures of merit on plain arrays; numerators and denominators stay apart until the end."""
+"""Figures of merit on plain arrays; they divide a numerator by its denominator only at the end."""
 
 import dataclasses
 import math
@@ -47,7 +47,7 @@ class Ratio:
         """Wilson's 95 % interval of the share, or None where nothing was counted.
 
         It holds for small test sets and for shares near 0 and 1, where the usual +-1.96 standard
-        errors leave [0, 1]. It covers the draw of the examples alone, not the seed of training.
+        errors leave [0, 1]. It only covers the draw of the examples, not the seed of training.
 
         References:
           Wilson, Probable inference, the law of succession, and statistical inference (1927).

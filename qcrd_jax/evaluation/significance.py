@@ -1,7 +1,7 @@
 """Whether a difference is more than chance, over seeds and over the questions of a test set.
 
 Two things are drawn by chance: the questions of the test set, which every method answers alike,
-and the seed of a run. `mean_interval` covers the seeds alone, `mcnemar` the questions alone, and
+and the seed of a run. `mean_interval` covers only the seeds, `mcnemar` only the questions, and
 `paired_bootstrap` both.
 """
 
@@ -123,7 +123,7 @@ def mcnemar(
       second: the same of the second method.
 
     Returns:
-      the probability of a |D| at least as large; 1 where no question tells the methods apart.
+      the probability of a |D| at least as large; 1 where the methods differ on no question.
 
     Raises:
       ValueError: if the shapes differ.
@@ -163,12 +163,12 @@ def paired_bootstrap(
     """The difference of two methods' mean accuracies under redrawn questions and redrawn seeds.
 
     A resample draws the questions with replacement, the same ones for both methods, and the seeds
-    of each method, apart: that two methods number a seed alike ties nothing that matters. Seeds
+    of each method by themselves: that two methods number a seed alike means nothing. Seeds
     and questions are crossed, so a run that is drawn answers all questions that are drawn (Owen's
     pigeonhole bootstrap). Owen shows its variance to be conservative: it counts up to three times
     the part in which seeds disagree about single questions, so that of several seeds' equal
-    methods about 1 % are told apart instead of 5 %. That makes up for a spread between seeds that
-    two or three of them hardly show. With one seed only the questions are redrawn.
+    methods about 1 % are found to differ instead of 5 %. That makes up for a spread between seeds
+    that two or three of them hardly show. With one seed only the questions are redrawn.
 
     Args:
       first: whether the first method's run with this seed answers the question right.
@@ -228,8 +228,8 @@ def discordance(
 ) -> float:
     """The mean over questions of the squared difference of the two methods' mean over seeds.
 
-    For one seed that is the share of discordant pairs: questions that one method alone answers
-    right. It is what the precision of a paired comparison hangs on, see `detectable_difference`.
+    For one seed that is the share of discordant pairs: questions that only one method answers
+    right. The precision of a paired comparison depends on it, see `detectable_difference`.
 
     Examples:
       >>> discordance(np.array([[True, True, False, False]]), np.array([[True, False, True, True]]))
@@ -255,7 +255,7 @@ def detectable_difference(
 
         sqrt(N) delta = z_level sqrt(psi) + z_power sqrt(psi - delta^2),
 
-    which is solved by delta = k sqrt(psi), k depending on N alone. A difference is made of
+    which is solved by delta = k sqrt(psi), k depending only on N. A difference is made of
     discordant questions, so psi >= delta / seeds: where k sqrt(psi) would be more than psi allows,
     psi is raised to that bound, and delta = k^2 / seeds. Whatever was observed, the result is
     therefore above 0.
@@ -263,7 +263,7 @@ def detectable_difference(
     Args:
       questions: N, of the test set.
       discordance: psi; of runs that were done, `discordance(first, second)`. For one seed each
-        it is the share of questions that one method alone answers right.
+        it is the share of questions that only one method answers right.
       seeds: runs of each method that the per-question differences are means of. Chance in the
         seeds themselves is not in it; it comes on top.
       level: of the two-sided test.
@@ -282,7 +282,7 @@ def detectable_difference(
         (1987).
 
     Examples:
-      SVAMP's 200 test questions, a fifth of which one of two students alone answers right:
+      SVAMP's 200 test questions, a fifth of which only one of two students answers right:
 
       >>> round(100 * detectable_difference(200, 0.2), 1)
       8.8

@@ -7,6 +7,7 @@ from typing import Any
 
 from qcrd_jax import files
 from qcrd_jax.report import figures
+from qcrd_jax.report.drawing import Figure
 from qcrd_jax.report.experiments import Panel, write_experiments
 from qcrd_jax.report.page import score_groups
 from qcrd_jax.report.run_files import plain, read_run
@@ -14,6 +15,7 @@ from qcrd_jax.report.table_files import write_table
 from qcrd_jax.report.tables import Cell, Outcome, Table
 
 PANELS = ('none', 'case_study', 'scores')
+"""What the page can show of single runs."""
 
 _KEPT = 'tables'  # folder of the tables as JSON
 
@@ -32,14 +34,19 @@ def write_current(
       panel: what the page shows of single runs beside it: 'none', 'case_study' (Fig. 5: their
         rationales by temperature), or 'scores' (Fig. 6: how their discriminator scores).
       runs: workdirs of finished runs, by the name of their cell; read by a panel.
+
+    Raises:
+      ValueError: if there is no such panel.
     """
+    if panel not in PANELS:
+        raise ValueError(f'panel: expected one of {", ".join(PANELS)}, got {panel!r}.')
     record = dataclasses.asdict(table)
     shown = {name: str(workdir) for name, workdir in (runs or {}).items()}
     kept = {'table': record, 'panel': panel, 'runs': shown}
     files.write_json(folder / _KEPT / f'{table.name}.json', kept)
     write_table(folder, table)
     for title, drawn in _panels(kept):
-        if isinstance(drawn, figures.Figure):
+        if isinstance(drawn, Figure):
             stem = folder / f'{table.name}_scores'
             files.write_bytes(stem.with_suffix('.svg'), drawn.svg)
             files.write_bytes(stem.with_suffix('.png'), drawn.png)

@@ -12,7 +12,7 @@ BLUE, ORANGE, GREEN, PURPLE = '#2563a8', '#c8562b', '#2e8b67', '#7b5ea7'
 INK, MUTED, GRID = '#1f2933', '#5b6774', '#e4e8ec'
 CYCLE = (BLUE, ORANGE, GREEN, PURPLE, '#a07c1c', '#4b9bb5', '#a64d79', '#6b7280')
 SIZE = (4.0, 2.6)  # inches: 384 CSS pixels wide at its natural size
-STYLE = {
+STYLE: dict[Any, Any] = {
     'font.family': 'sans-serif',
     'font.sans-serif': ['DejaVu Sans'],  # comes with matplotlib, so every machine draws the same
     'font.size': 9.5,

@@ -250,7 +250,7 @@ def _line(ax: axes.Axes, points: Any, colour: str, legend: str, scale: float) ->
 def running_mean(values: Float[np.ndarray, 'N'], width: int) -> Float[np.ndarray, 'N']:
     """The mean over `width` values around each; fewer towards the ends, as many on both sides.
 
-    A window that is cut off on one side alone would bend the ends of a steep curve.
+    A window that is cut off on only one side would bend the ends of a steep curve.
     """
     index = np.arange(len(values))
     half = np.minimum(np.minimum(index, index[::-1]), width // 2)

@@ -10,6 +10,7 @@ from qcrd_jax.evaluation import metrics
 from qcrd_jax.files import flatten
 from qcrd_jax.methods.table import METHODS
 from qcrd_jax.report import analyses, figures, templates
+from qcrd_jax.report.drawing import BLUE, GREEN, ORANGE, PURPLE
 from qcrd_jax.report.formats import (
     cell,
     clip,
@@ -22,8 +23,8 @@ from qcrd_jax.report.formats import (
 )
 from qcrd_jax.report.run_files import Run, number, plain, read_run
 
-_KIND_COLOURS = {'teacher positive': figures.BLUE, 'teacher negative': figures.ORANGE}
-_STUDENT_COLOURS = (figures.GREEN, figures.PURPLE, '#a07c1c', '#4b9bb5')
+_KIND_COLOURS = {'teacher positive': BLUE, 'teacher negative': ORANGE}
+_STUDENT_COLOURS = (GREEN, PURPLE, '#a07c1c', '#4b9bb5')
 _MAX_EXAMPLES, _MAX_RATIONALES = 40, 24  # per page, per example
 _MAX_WRONG, _MAX_RIGHT = 16, 6  # test predictions on the page
 
@@ -172,9 +173,12 @@ def _headlines(run: Run) -> list[dict[str, str]]:
 
 def _counts(record: dict[str, Any]) -> str:
     correct, total = number(record.get('correct')), number(record.get('total'))
-    if correct is None or total is None or not 0 <= correct <= total or not total:
+    if correct is None or total is None or not 0 <= correct <= total:
         return ''
-    low, high = metrics.Ratio(int(correct), int(total)).interval
+    interval = metrics.Ratio(int(correct), int(total)).interval
+    if interval is None:
+        return ''
+    low, high = interval
     return (
         f'{correct:,.0f} of {total:,.0f}; 95 % interval {100 * low:.1f} to {100 * high:.1f}\u00a0%'
     )
@@ -241,7 +245,7 @@ def _rationale(record: dict[str, Any], colours: dict[str, str]) -> dict[str, str
     kind = kind if temperature is None else f'{kind}, temperature {temperature}'
     return {
         'kind': kind,
-        'colour': colours.get(kind, figures.PURPLE),
+        'colour': colours.get(kind, PURPLE),
         'text': clip(record.get('text')) or '(empty)',
         **scored(record),
     }

@@ -1,6 +1,6 @@
 """Reading what a run has left in its workdir, whatever state the run was left in.
 
-A run may have been killed, may still be going on, or may be of a method that writes fewer files.
+A run may have been killed, may still be running, or may be of a method that writes fewer files.
 Nothing here fails on a file's content: what cannot be read is left out and named.
 """
 
@@ -51,6 +51,7 @@ class Run:
 
     @property
     def method(self) -> str:
+        """Its name, as the run has it."""
         return plain(self.summary.get('method') or self.config.get('method') or 'unknown method')
 
     def series(self, phase: str, key: str) -> list[tuple[float, float]]:

@@ -7,6 +7,7 @@ would be hard to see. Every row of the table has a line of its own, so no label 
 import math
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -20,9 +21,14 @@ from qcrd_jax.report.tables import Cell, Table
 _MARKERS = 'osv^DPX*'
 _LABEL = 24  # characters of a line of a row's label
 _NOTHING = 'Nothing has been run yet.'
-_DIAMOND = {'marker': 'D', 'markersize': 5.5, 'markerfacecolor': 'none', 'linestyle': 'none'}
-_BASELINE = {'color': MUTED, 'linewidth': 0.9, 'linestyle': (0, (2, 2))}
-_DOT = {'marker': 'o', 'linestyle': 'none'}
+_DIAMOND: dict[str, Any] = {
+    'marker': 'D',
+    'markersize': 5.5,
+    'markerfacecolor': 'none',
+    'linestyle': 'none',
+}
+_BASELINE: dict[str, Any] = {'color': MUTED, 'linewidth': 0.9, 'linestyle': (0, (2, 2))}
+_DOT: dict[str, Any] = {'marker': 'o', 'linestyle': 'none'}
 
 
 def table_figure(table: Table) -> Figure:
@@ -145,7 +151,10 @@ def _draw_curve(canvas: figure.Figure, table: Table) -> None:
     aside = 0.012 * (max(positions) - min(positions))  # so that no row's marks hide another's
     handles = []
     for index, row in enumerate(table.rows):
-        style = {'color': CYCLE[index % len(CYCLE)], 'marker': _MARKERS[index % len(_MARKERS)]}
+        style: dict[str, Any] = {
+            'color': CYCLE[index % len(CYCLE)],
+            'marker': _MARKERS[index % len(_MARKERS)],
+        }
         shift = aside * (index - (len(table.rows) - 1) / 2)
         points = [
             (x + shift, cell)
@@ -162,12 +171,12 @@ def _draw_curve(canvas: figure.Figure, table: Table) -> None:
     ax.set_title(_wrapped(table.title, 54))
     ax.set_ylabel(_wrapped(table.unit, 36))
     if any(len(cell.outcomes) > 1 for cell in table.cells):
-        band = {'color': MUTED, 'alpha': 0.25, 'linewidth': 7}
+        band: dict[str, Any] = {'color': MUTED, 'alpha': 0.25, 'linewidth': 7}
         handles.append(lines.Line2D([], [], label='95 % interval', **band))
     _legend(canvas, table, handles, across=across)
 
 
-def _draw_line(ax: axes.Axes, points: list[tuple[float, Cell]], style: dict[str, str]) -> None:
+def _draw_line(ax: axes.Axes, points: list[tuple[float, Cell]], style: dict[str, Any]) -> None:
     """A row's means with band and seeds, and the paper's numbers in the same colour."""
     colour = style['color']
     run = [(x, cell, *cell.summary) for x, cell in points if cell.summary]
@@ -180,7 +189,7 @@ def _draw_line(ax: axes.Axes, points: list[tuple[float, Cell]], style: dict[str,
         values = [outcome.value for outcome in cell.outcomes if len(cell.outcomes) > 1]
         ax.plot([x] * len(values), values, color=colour, alpha=0.55, markersize=2.6, **_DOT)
     paper = [(x, cell.paper) for x, cell in points if isinstance(cell.paper, float | int)]
-    diamond = _DIAMOND | {'linestyle': (0, (1, 2)), 'linewidth': 1.0}
+    diamond: dict[str, Any] = _DIAMOND | {'linestyle': (0, (1, 2)), 'linewidth': 1.0}
     ax.plot([x for x, _ in paper], [y for _, y in paper], color=colour, **diamond)
 
 
@@ -190,7 +199,12 @@ def _legend(
     """What the marks are; only those that are drawn."""
     curve = table.kind == 'curve'
     if any(len(cell.outcomes) > 1 for cell in table.cells):
-        dot = {'color': MUTED if curve else BLUE, 'alpha': 0.55, 'markersize': 2.6, **_DOT}
+        dot: dict[str, Any] = {
+            'color': MUTED if curve else BLUE,
+            'alpha': 0.55,
+            'markersize': 2.6,
+            **_DOT,
+        }
         handles = [*handles, lines.Line2D([], [], label='single seed', **dot)]
     if any(isinstance(cell.paper, float | int) for cell in table.cells):
         colour = MUTED if curve else ORANGE
@@ -207,8 +221,9 @@ def _limits(cells: Sequence[Cell]) -> tuple[float, float]:
     span = max(np.ptp(values), 0.02 * abs(values).max(), 1e-9)
     low, high = values.min(), values.max()
     for cell in cells:
-        if cell.summary and cell.summary.half_width:
-            mean, half_width = cell.summary
+        half_width = cell.summary.half_width if cell.summary else None
+        if cell.summary and half_width:
+            mean = cell.summary.mean
             low, high = min(low, mean - half_width), max(high, mean + half_width)
     low, high = max(low, values.min() - span), min(high, values.max() + span)
     margin = 0.08 * max(high - low, span)

@@ -69,6 +69,7 @@ class CellText:
 
     @property
     def details(self) -> str:
+        """What stands below the value: how many seeds, and the note."""
         return '; '.join(filter(None, (self.seeds, self.note)))
 
 
@@ -167,7 +168,7 @@ def tests_legend(table: Table, comparisons: Comparisons) -> str:
         'comparisons; a verdict needs it below 0.05. Detectable: the smallest true difference '
         'that one such comparison finds with 80 % power.'
     )
-    return text + ' A verdict from one seed speaks of those two runs alone.' * single
+    return text + ' A verdict from one seed speaks of only those two runs.' * single
 
 
 def has_paper(table: Table, column: str) -> bool:
@@ -200,7 +201,7 @@ def markdown(table: Table, comparisons: Comparisons) -> str:
 
 
 def latex(table: Table, comparisons: Comparisons) -> str:
-    """The table for `\\input`, with the packages booktabs, and textcomp in old LaTeX."""
+    r"""The table for `\input`, with the packages booktabs, and textcomp in old LaTeX."""
     groups, rules, names, position = [''], [], [''], 2
     for column in table.columns:
         span = 1 + has_paper(table, column)
@@ -229,22 +230,22 @@ def latex(table: Table, comparisons: Comparisons) -> str:
 
 
 def escape_markdown(text: str) -> str:
-    """Text that GitHub's Markdown, its mathematics and its tables show as it is.
+    r"""Text that GitHub's Markdown, its mathematics and its tables show as it is.
 
     Examples:
       >>> print(escape_markdown('a_b | <c> $d$ 5 %'))
-      a\\_b \\| &lt;c&gt; \\$d\\$ 5 %
+      a\_b \| &lt;c&gt; \$d\$ 5 %
     """
     text = re.sub(r'([\\`*_{}\[\]#|$~])', r'\\\1', _line(text).replace('&', '&amp;'))
     return text.replace('<', '&lt;').replace('>', '&gt;')
 
 
 def escape_latex(text: str) -> str:
-    """Text that LaTeX sets as it is, outside of its mathematics.
+    r"""Text that LaTeX sets as it is, outside of its mathematics.
 
     Examples:
       >>> print(escape_latex('50 % of a_b & $c ± 1'))
-      50 \\% of a\\_b \\& \\$c $\\pm$ 1
+      50 \% of a\_b \& \$c $\pm$ 1
     """
     return ''.join(_TEX.get(character, character) for character in _line(text))
 

@@ -63,6 +63,7 @@ class Cell:
 
     @property
     def where(self) -> str:
+        """Row and column, for messages."""
         return f'"{self.row}", "{self.column}"'
 
     @property
@@ -73,6 +74,7 @@ class Cell:
 
     @property
     def complete(self) -> bool:
+        """Whether every planned run is finished."""
         return len(self.outcomes) >= max(self.planned, 1)
 
     @property
@@ -266,7 +268,7 @@ def _compare(cell: Cell, baseline: Cell) -> Comparison | str:
     first, second = (_answers(answers, seeds, common) for answers in (ours, theirs))
     bootstrap = significance.paired_bootstrap(first, second)
     mcnemar_p = significance.mcnemar(first, second)
-    # The first of the two knows the questions alone, the second what the seeds add as well.
+    # The first of the two only knows the questions, the second also what the seeds add.
     detectable = max(
         significance.detectable_difference(
             len(common), significance.discordance(first, second), seeds=len(seeds)

@@ -208,7 +208,7 @@ def test_choice_by_letter_or_words(text, place):
         ('a', ('bird', 'fish'), 'bird'),
         ('a bird', ('fish', 'bird'), 'bird'),
         ('vitamin c', ('vitamin c', 'vitamin d'), 'vitamin c'),
-        # Options with the same words: only their own spelling tells them apart.
+        # Options with the same words: only their own spelling distinguishes them.
         ('C++', ('C', 'C++'), 'c++'),
         ('C', ('Java', 'C', 'C++'), 'c'),
         ('in C++', ('C', 'C++'), None),
@@ -218,7 +218,7 @@ def test_choice_by_letter_or_words(text, place):
         ('it is -5', ('-5', '5', '5.5'), '-5'),
         ('it is 5.5.', ('-5', '5', '5.5'), '5.5'),
         ('2 apples', ('2 apples', '12 apples'), '2 apples'),
-        # An article of the option may be missing; one that tells options apart may not.
+        # An article of the option may be missing; one that distinguishes options may not.
         ('store', ('the store', 'a bank'), 'the store'),
         ('the store', ('store', 'the store'), 'the store'),
         ('store', ('store', 'the store'), 'store'),

@@ -127,7 +127,7 @@ def test_a_missing_label_has_no_tokens_at_all(tokenizer):
 
 
 def test_single_task_puts_the_first_rationale_before_the_label(tokenizer):
-    # The first rationale counts, right or wrong; without one the answer stands alone.
+    # The first rationale counts, right or wrong; without one there is only the answer.
     encoding = Encoding(PREFIXES, 'equation', positives='first', joint=True)
     encoded = encode(EXAMPLES, tokenizer, encoding)
     for example, ids in zip(EXAMPLES, encoded.label, strict=True):

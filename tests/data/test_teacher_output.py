@@ -33,7 +33,7 @@ def unmarked(text):
             ),
             42,
         ),
-        # The calculation goes on after the closing bracket.
+        # The calculation continues after the closing bracket.
         ('«11 each.» The answer is (102 * 11) - 8.', 1114),
         (' Rationale: «18 - 10 = 8», hence the answer is 8.', 8),
         ('Rationale: «We divide.» Hence the answer is 36 / 4 = 9 bags.', 9),
@@ -105,7 +105,7 @@ _PLACES = ('bank', 'train station', 'math problem', 'park', 'bridge')
         '«Trains stop.» The final answer is $\\boxed{\\text{‹(b)›}}$.',
         '«1. **Bank**: no trains.\n2. **Park**: no rails.»\n\nThe correct option is **‹(b)›**.',
         'The correct answer is:\n\n‹B. Train station›\n\nExplanation: «Trains stop there.»',
-        # No statement: the first line alone, or a conclusion.
+        # No statement: only the first line, or a conclusion.
         '‹(b) train station›\n\n«Trains stop there.»',
         '‹Train station›',
         '«(a) bank\n\nTrains need rails. So it is the train station.»',
@@ -132,7 +132,7 @@ def test_choices_without_options_are_read_as_they_stand():
 @pytest.mark.parametrize(
     'marked',
     [
-        # PaLM on ANLI and on e-SNLI, going on with premises of its own.
+        # PaLM on ANLI and on e-SNLI, adding premises of its own.
         (
             '«Oxford Street is not on the continent.» So the answer is ‹contradiction›.\n\n'
             'Premise: The season.\nHypothesis: The season.\nAnswer: The same. So the answer is '

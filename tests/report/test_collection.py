@@ -3,6 +3,8 @@
 import json
 import shutil
 
+import pytest
+
 from qcrd_jax import files
 from qcrd_jax.report import collection
 from qcrd_jax.report.tables import Cell, Outcome, Table
@@ -52,3 +54,9 @@ def test_the_page_shows_all_tables_and_what_is_asked_of_their_runs(tmp_path):
     page = collection.write_page(report).read_text()
     assert 'Table 1: one' in page
     assert 'Figure 5: QCRD' not in page
+
+
+def test_a_panel_that_there_is_not_is_refused(tmp_path):
+    with pytest.raises(ValueError, match='panel: expected one of none, case_study, scores'):
+        collection.write_current(tmp_path, make_table('t', 'T'), 'curves')
+    assert not list(tmp_path.iterdir())

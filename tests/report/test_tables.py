@@ -160,7 +160,7 @@ def test_every_file_is_written_and_named(tmp_path):
 
 
 def test_comparison_by_hand():
-    # Eight questions that QCRD alone answers right, one that DSS alone does, of twenty.
+    # Eight questions that only QCRD answers right, one that only DSS does, of twenty.
     ours = answered(0, range(0, 15), range(15, 20))
     theirs = answered(0, [*range(8, 15), 19], [*range(0, 8), *range(15, 19)])
     (comparison,) = compare(compared([ours], [theirs])).made
@@ -251,8 +251,8 @@ def test_best_is_the_lowest_where_lower_is_better():
     cells = [Cell('DSS', 'T5', 4.0, 1, outcomes(4)), Cell('QCRD', 'T5', 13.0, 1, outcomes(13))]
     hours = table(cells, columns=('T5',), unit='hours', higher_is_better=False)
     assert hours.best('T5') == ('DSS',)
-    alone = table(cells[:1], columns=('T5',), unit='hours')
-    assert alone.best('T5') == ()
+    only_one = table(cells[:1], columns=('T5',), unit='hours')
+    assert only_one.best('T5') == ()
 
 
 @pytest.mark.parametrize(

@@ -74,8 +74,8 @@ class _Questions(tfds.core.ShardBasedBuilder, skip_registration=True):
     def _shard_iterators_per_split(
         self, dl_manager: Any
     ) -> dict[str, list[Callable[[], Iterator[tuple[int, dict]]]]]:
-        examples_by_split = self.builder_config.read()
-        return {split: _shards(split, examples) for split, examples in examples_by_split.items()}
+        config: Any = self.builder_config
+        return {split: _shards(split, examples) for split, examples in config.read().items()}
 
 
 def _shards(
@@ -123,9 +123,8 @@ def load(data_config: Any, cache: pathlib.Path | str | None = None) -> Dataset:
     else:
         config = _questions(data_config, pathlib.Path(folder))
     with _quiet_tfds():
-        builder = _builder_class(name)(
-            data_dir=str(folder), config=config, file_format='array_record'
-        )
+        builder_class: Any = _builder_class(name)
+        builder = builder_class(data_dir=str(folder), config=config, file_format='array_record')
     dataset = Dataset(read(builder), _answer_type(data_config), f'{builder.info.full_name}')
     for split in SPLITS:
         if not len(dataset.splits[split]):
@@ -144,7 +143,8 @@ def read(builder: tfds.core.DatasetBuilder) -> Splits:
         logging.info('preparing %s', builder.data_path)
         with _quiet_tfds():
             builder.download_and_prepare()
-    return {split: Records(builder.as_data_source(split)) for split in SPLITS}
+    open_split: Any = builder.as_data_source
+    return {split: Records(open_split(split)) for split in SPLITS}
 
 
 class Records(Sequence[Example]):
@@ -289,7 +289,7 @@ def _is_jsonl(source: str) -> bool:
 
 
 def _digest(*parts: bytes | pathlib.Path) -> str:
-    """Returns a short digest of texts and files, each apart, so that none runs into another."""
+    """Returns a short digest of texts and files, each by itself, so that none runs into another."""
     digest = hashlib.sha256(str(_VERSION).encode())
     for part in parts:
         if isinstance(part, bytes):

@@ -1,4 +1,4 @@
-"""Downloading a file: whole, checked, and going on from where an earlier attempt ended.
+"""Downloading a file: whole, checked, and resumed where an earlier attempt ended.
 
 While it comes in, a file is `<path>.partial`, beside notes of which version of the resource it is
 the beginning of (`<path>.partial.json`); it becomes `<path>` when it is whole and its digest is
@@ -41,7 +41,7 @@ def download(
 ) -> None:
     """Downloads `url` to `path`, unless a file is there, and checks what is there.
 
-    What an earlier attempt left is gone on with, if the server still has the same version. A
+    What an earlier attempt left is continued, if the server still has the same version. A
     connection that breaks is tried again as long as every attempt brings something new, else
     `len(PAUSES)` times. Proxies are those of the environment. Two processes must not download to
     the same path at once.
@@ -74,7 +74,7 @@ def download(
         except OSError as error:
             raise InputError(
                 f'{partial.path}: cannot be written ({error.strerror}). Make room or choose '
-                'another folder, and run again: it goes on from what has come so far.'
+                'another folder, and run again: it continues after what has come so far.'
             ) from error
     if expected is None:
         logging.info('%s: SHA-256 %s, which nobody published', path, found)
@@ -104,7 +104,7 @@ def _recorded(record: pathlib.Path) -> str | None:
 
 @dataclasses.dataclass(frozen=True)
 class _Version:
-    """What a server says of a resource, by which one version of it is told from another."""
+    """What a server says of a resource, by which its versions are distinguished."""
 
     url: str
     etag: str = ''
@@ -209,8 +209,9 @@ class _Transfer:
         None of them counts where a change on the server would go unnoticed.
         """
         size, version = self.partial.size, self.partial.version
-        known = version is not None and version.url == self.url
-        if not known or not (version.validator or self.expected):
+        if version is None or version.url != self.url:
+            return 0, _Version(self.url)
+        if not (version.validator or self.expected):
             return 0, _Version(self.url)
         return size, version
 

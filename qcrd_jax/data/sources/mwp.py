@@ -12,7 +12,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from qcrd_jax.data.schema import SPLITS, Example, TeacherSample
+from qcrd_jax.data.schema import SPLITS, Example, SourceSplits, TeacherSample
 from qcrd_jax.data.sources import stories
 from qcrd_jax.data.sources.stories import Story
 from qcrd_jax.data.teacher_output import parse_answer
@@ -133,7 +133,7 @@ class Problem:
         return equation
 
 
-def generate(settings: Settings) -> dict[str, list[Example]]:
+def generate(settings: Settings) -> SourceSplits:
     """Writes the problems of all splits and the teacher's answers to them.
 
     The same settings give the same dataset. No question occurs twice, within or across splits.
@@ -286,7 +286,7 @@ def _slip(
     match slips[random.integers(len(slips))]:
         case 'swap':
             return right, operation, left, 0
-        case 'distractor':
+        case 'distractor' if problem.distractor is not None:
             return left, operation, Fraction(problem.distractor), 0
         case 'operation':
             others = [other for other in '+-*' if other != operation]

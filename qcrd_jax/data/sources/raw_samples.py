@@ -76,7 +76,8 @@ class QuestionFile:
         classes: Sequence[str] = NLI_CLASSES,
     ):
         self.path = pathlib.Path(path)
-        self._answer_type, self._classes = answer_type, tuple(classes)
+        self._answer_type: AnswerType = answer_type
+        self._classes = tuple(classes)
         ids, contents, inputs = array.array('Q'), array.array('Q'), array.array('Q')
         offsets, splits, whole = array.array('Q'), array.array('b'), array.array('b')
         numbers, answers = array.array('L'), array.array('Q')
@@ -88,7 +89,7 @@ class QuestionFile:
             offsets.append(offset)
             splits.append(names.index(split))
             whole.append('text' not in record)
-            # Numbered answers are told apart; any others are not, and stand for themselves.
+            # Numbered answers must differ; any others need not, and stand for themselves.
             numbered = 'text' in record and 'sample' in record
             answer = (example.id, given[0].teacher, str(given[0].sample)) if numbered else None
             answers.append(_digest(*answer) if answer else _digest(str(number)))
@@ -186,12 +187,12 @@ class QuestionFile:
 
     def _read(self, file: BinaryIO, place: int) -> tuple[Example, list[_Answer]]:
         """Returns a question and all answers to it."""
-        answers: list[_Answer] = []
-        for line in self._lines[self._starts[place] : self._ends[place]]:
-            file.seek(self._offsets[line])
-            example, given = self._parse(json.loads(file.readline()), str(self.path))
-            answers += given
-        return example, sorted(answers, key=lambda answer: answer.sample)
+        parsed = []
+        for line in self._lines[self._starts[place] : self._ends[place]].tolist():
+            file.seek(int(self._offsets[line]))
+            parsed.append(self._parse(json.loads(file.readline()), str(self.path)))
+        answers = [answer for _, given in parsed for answer in given]
+        return parsed[0][0], sorted(answers, key=lambda answer: answer.sample)
 
     def _parse(self, record: dict[str, Any], where: str) -> tuple[Example, list[_Answer]]:
         """Returns the question of a record and the answers that it holds."""

@@ -97,10 +97,10 @@ def test_svamp_joined_with_raw_samples(tmp_path):
 
 def test_svamp_from_raw_samples_alone(tmp_path):
     samples = write_jsonl(tmp_path / 'samples.jsonl')
-    alone = load(data_config(name='svamp', teacher_samples=str(samples)), tmp_path)
+    as_samples = load(data_config(name='svamp', teacher_samples=str(samples)), tmp_path)
     as_source = load(data_config(name='svamp', source=str(samples)), tmp_path)
-    assert alone == as_source
-    assert {split: len(examples) for split, examples in alone.items()} == {
+    assert as_samples == as_source
+    assert {split: len(examples) for split, examples in as_samples.items()} == {
         'train': 24,
         'validation': 3,
         'test': 3,

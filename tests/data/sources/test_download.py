@@ -57,7 +57,7 @@ def test_a_connection_that_brings_nothing_new_is_given_up(server, path):
         download(server.url, path)
     assert len(server.asked) == 4  # the one that brought something, and one after each pause
     assert f'put it at {path} and run again' in str(raised.value)
-    # The next call goes on all the same.
+    # The next call continues all the same.
     server.faults = []
     download(server.url, path)
     assert server.asked[-1] == ('bytes=1000-', '"1"')

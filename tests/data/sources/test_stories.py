@@ -57,7 +57,7 @@ def test_there_are_as_many_stories_of_every_operation():
     assert len({story.facts for story in stories.STORIES}) == len(stories.STORIES)
 
 
-# What a reader would do with the wording alone, by the words that give it away.
+# What a reader would do who has only the wording, by the words that give it away.
 WORKED = (
     ('Ida has 14 pens now, after buying 5. How many pens did Ida have before?', 9),
     ('Ida has 14 pens, which is 5 fewer than Ben has. How many pens does Ben have?', 19),
