@@ -23,9 +23,10 @@ demo: $(INSTALLED)  ## train a tiny student on synthetic word problems, in minut
 test: $(INSTALLED_TEST)  ## run the tests, JOBS=2 at once (ARGS='-k ring' to choose)
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
-lint: $(INSTALLED_TEST)  ## check style and formatting
+lint: $(INSTALLED_TEST)  ## check style, docstrings, formatting and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 bench: $(INSTALLED)  ## time a step of every method (ARGS='--size base --dtype bfloat16')
 	for method in finetune dss qcrd; do \

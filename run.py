@@ -3,6 +3,7 @@
 import os
 import pathlib
 import sys
+from typing import NoReturn
 
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -60,10 +61,10 @@ def guarded(argv: list[str]) -> None:
     except (InputError, OSError) as error:
         _fail(error, '', 1)
     except KeyboardInterrupt:
-        _fail('interrupted; run the same command again to go on.', '', 130)
+        _fail('interrupted; run the same command again to resume.', '', 130)
 
 
-def _fail(error: BaseException | str, what: str, code: int) -> None:
+def _fail(error: BaseException | str, what: str, code: int) -> NoReturn:
     while isinstance(error, KeyError | AttributeError) and error.args:
         error = error.args[0]  # the message itself; `str` of a KeyError is its `repr`
     text = str(error).strip()

@@ -21,8 +21,9 @@ import numpy as np
 from benchmarks.machine import describe_machine, peak_memory
 from benchmarks.step import SIZES, Measurement, Setting
 from qcrd_jax import files
+from qcrd_jax.data.batches import BatchStream
 from qcrd_jax.methods import METHODS, Method, programs
-from qcrd_jax.methods.programs import BatchStream, Progress
+from qcrd_jax.methods.programs import Progress
 
 _WARM_UP = 2  # calls; the first one compiles
 
@@ -80,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measures what the command line asks for, prints it and writes it."""
     default = Setting(size='tiny')
     parser = argparse.ArgumentParser(
-        prog='python -m benchmarks.seeds', description=__doc__.splitlines()[0]
+        prog='python -m benchmarks.seeds', description=(__doc__ or '').splitlines()[0]
     )
     parser.add_argument('--size', choices=SIZES, default=default.size)
     parser.add_argument('--method', choices=tuple(METHODS), default=default.method)

@@ -197,10 +197,11 @@ class Measurement:
         return progress, calls, first - typical
 
     def _sampling_seconds(self, progress: Progress) -> float:
-        together = self.sampled_together
+        together, ring = self.sampled_together, progress.ring
+        assert ring is not None
         return programs.sampling_seconds(
             self.method,
-            progress.ring.slots[:together],
+            ring.slots[:together],
             [self.batches[t] for t in range(together)],
             self.key,
             repeats=_REPEATS,
@@ -208,6 +209,8 @@ class Measurement:
 
     def _discriminator_seconds(self, progress: Progress) -> tuple[float, float]:
         """Seconds to score the rationales that carry gradient, and of one online update."""
+        assert self.discriminator is not None
+        discriminator = self.discriminator
         state, batch = progress.state.discriminator, jax.tree.map(jnp.asarray, self.batches[0])
         positives = teacher_positives(batch, self.config.pad_id)
         negatives = teacher_negatives(batch, self.config.pad_id)
@@ -218,12 +221,12 @@ class Measurement:
 
         @jax.jit
         def score(state, batch, ids):
-            return score_rationales(self.discriminator, state.params, batch, ids, None)
+            return score_rationales(discriminator, state.params, batch, ids, None)
 
         @jax.jit
         def update(state, batch, positives, negatives):
             return update_discriminator(
-                self.discriminator,
+                discriminator,
                 self.optimizer,
                 state,
                 batch,
@@ -253,7 +256,7 @@ def _configuration(setting: Setting) -> Any:
     return config
 
 
-def _without_eos(method: Method) -> Method:
+def _without_eos(method: Any) -> Method:
     """The method with sampling that always decodes its full length."""
     if method.negatives is None:
         return method
@@ -307,7 +310,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _parse(argv: Sequence[str] | None) -> tuple[Setting, pathlib.Path | None]:
     parser = argparse.ArgumentParser(
-        prog='python -m benchmarks.step', description=__doc__.splitlines()[0]
+        prog='python -m benchmarks.step', description=(__doc__ or '').splitlines()[0]
     )
     default = Setting()
 

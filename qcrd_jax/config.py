@@ -237,8 +237,8 @@ def _reproduce() -> config_dict.ConfigDict:
 _SIZE_NAMES = tuple(dict.fromkeys(size for sizes in SIZES.values() for size in sizes))
 # Owned by those who implement them, as far as these stand above the configuration.
 _CHOICES = {
-    'method': tuple(METHODS),
-    'data.name': tuple(DATASETS),
+    'method': METHODS,
+    'data.name': DATASETS,
     'data.release': ('dss', 'original'),
     'data.answer_type': get_args(AnswerType),
     'data.positives': get_args(PositivesRule),

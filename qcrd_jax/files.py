@@ -163,13 +163,13 @@ def flatten(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def without_surrogates(text: str) -> str:
-    """Joins pairs of surrogates and replaces single ones by U+FFFD, so that UTF-8 can hold it.
+    r"""Joins pairs of surrogates and replaces single ones by U+FFFD, so that UTF-8 can hold it.
 
-    JSON can escape half a character (`"\\ud83d"`), and what a model wrote and a length limit cut
+    JSON can escape half a character (`"\ud83d"`), and what a model wrote and a length limit cut
     sometimes ends in one.
 
     Examples:
-      >>> without_surrogates('\\ud83d\\ude00') == '\\N{GRINNING FACE}'
+      >>> without_surrogates('\ud83d\ude00') == '\N{GRINNING FACE}'
       True
     """
     return text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')

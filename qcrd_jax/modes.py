@@ -42,7 +42,7 @@ def run(
     with workdirs.locked(workdir):
         if mode not in ('annotate', 'judge', 'reproduce'):  # which are bound to no one student
             workdirs.claim(workdir, config)
-        if mode == 'predict':
+        if mode == 'predict' and input_file:
             predict(config, workdir, pathlib.Path(input_file), output)
         else:
             MODES[mode](config, workdir)

@@ -113,17 +113,17 @@ def test_temperature_zero_is_greedy(params):
         np.testing.assert_array_equal(samples.ids[row, 0, : len(ids)], ids)
 
 
-def test_a_draw_depends_on_its_own_key_alone(params):
+def test_a_draw_depends_on_its_own_key_single(params):
     # Neither on the other questions, nor on how many sequences there are, nor on padding.
     keys = sampling.sequence_keys(jax.random.key(5), jnp.arange(3), 3)
     together = draw(params, QUESTIONS, keys, max_length=6, temperature=1.0)
     for row in range(3):
         real = QUESTIONS[row][QUESTIONS[row] != 0][None]
-        alone = draw(params, real, keys[row : row + 1, 1:2], max_length=6, temperature=1.0)
-        np.testing.assert_array_equal(alone.ids[0, 0], together.ids[row, 1])
+        single = draw(params, real, keys[row : row + 1, 1:2], max_length=6, temperature=1.0)
+        np.testing.assert_array_equal(single.ids[0, 0], together.ids[row, 1])
 
 
-def test_students_sampled_together_draw_what_each_draws_alone(params):
+def test_students_sampled_together_draw_what_each_draws_single(params):
     students = [params, jax.tree.map(lambda leaf: leaf * 0.7, params)]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *students)
     contexts = jax.vmap(encode, in_axes=(0, None))(stacked, QUESTIONS)
@@ -132,9 +132,9 @@ def test_students_sampled_together_draw_what_each_draws_alone(params):
     )
     together = sampling.sample_each(STUDENT, stacked, contexts, keys, max_length=6, temperature=1.5)
     for i, student in enumerate(students):
-        alone = draw(student, QUESTIONS, keys[i], max_length=6, temperature=1.5)
-        np.testing.assert_array_equal(together.ids[i], alone.ids)
-        np.testing.assert_array_equal(together.mask[i], alone.mask)
+        single = draw(student, QUESTIONS, keys[i], max_length=6, temperature=1.5)
+        np.testing.assert_array_equal(together.ids[i], single.ids)
+        np.testing.assert_array_equal(together.mask[i], single.mask)
 
 
 @dataclasses.dataclass(frozen=True)

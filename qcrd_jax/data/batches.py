@@ -16,7 +16,7 @@ T rationale tokens; pad id masks tokens, every sequence ends in EOS):
 import dataclasses
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol, cast, runtime_checkable
 
 import grain
 import numpy as np
@@ -26,6 +26,15 @@ from qcrd_jax.data.ragged import Ids, Ragged
 from qcrd_jax.errors import InputError
 
 Batch = dict[str, np.ndarray]
+
+
+@runtime_checkable
+class BatchStream(Protocol):
+    """Random access by step."""
+
+    def __getitem__(self, step: int, /) -> Batch:
+        """Returns the batch of a step."""
+        ...
 
 
 # --- Lengths --------------------------------------------------------------------------------------
@@ -148,7 +157,7 @@ def _pad(sequences: Sequence[Ids], length: int, encoded: Encoded) -> np.ndarray:
 
 def training_batches(
     encoded: Encoded, lengths: Lengths, *, batch_size: int, seed: int
-) -> grain.MapDataset:
+) -> BatchStream:
     """Returns the endless sequence of training batches: `batches[step]` is the batch of a step.
 
     Every epoch visits each example once, in an order of its own. Epochs follow one another without
@@ -157,7 +166,7 @@ def training_batches(
     """
     if not len(encoded):
         raise InputError('The training split is empty; give at least one training example.')
-    return (
+    stream = (
         grain.MapDataset.range(len(encoded))
         .seed(seed)
         .shuffle()
@@ -165,6 +174,7 @@ def training_batches(
         .batch(batch_size, batch_fn=np.array)
         .map(lambda indices: collate(encoded, lengths, indices))
     )
+    return cast(BatchStream, stream)
 
 
 def evaluation_batches(encoded: Encoded, lengths: Lengths, *, batch_size: int) -> Sequence[Batch]:

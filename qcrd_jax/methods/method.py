@@ -31,14 +31,17 @@ class Method(Protocol):
     @property
     def student(self) -> Student:
         """The model that is trained."""
+        ...
 
     @property
     def optimizer(self) -> optax.GradientTransformation:
         """The student's optimiser."""
+        ...
 
     @property
     def negatives(self) -> NegativeSampling | None:
         """How past parameters are sampled; None where the method samples nothing."""
+        ...
 
     def sample(self, generators: Params | None, batches: Batch, keys: Key[Array, '*lead']) -> Any:
         """What the generators write for the questions of the batches, a pytree for `update`.
@@ -49,6 +52,7 @@ class Method(Protocol):
           batches: as `data.batches` makes them, with the same leading axes before B.
           keys: one for each generator (`state.StepKeys.negatives`).
         """
+        ...
 
     def update(
         self, state: TrainState, batch: Batch, sampled: Any, key: Key[Array, '']
@@ -61,6 +65,7 @@ class Method(Protocol):
           sampled: of `sample`.
           key: the run's base key; the number of the step is folded in here.
         """
+        ...
 
 
 def update_student(

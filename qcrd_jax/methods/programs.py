@@ -15,7 +15,7 @@ import dataclasses
 import functools
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Key
 
+from qcrd_jax.data.batches import BatchStream
 from qcrd_jax.methods.method import Method
 from qcrd_jax.methods.metrics import Metrics
 from qcrd_jax.methods.rationales import Batch
@@ -42,15 +43,6 @@ class Progress(NamedTuple):
 
     state: TrainState
     ring: Ring | None
-
-
-@runtime_checkable
-class BatchStream(Protocol):
-    """Random access by step; `data.batches.training_batches` is one."""
-
-    def __getitem__(self, step: int) -> dict[str, np.ndarray]:
-        """Returns the batch of a step."""
-        ...
 
 
 # --- Pure functions -------------------------------------------------------------------------------
@@ -103,7 +95,8 @@ def take_chunk(
     sampled = method.sample(generators, batches, sampling_keys)
 
     def body(state, inputs):
-        new_state, metrics = method.update(state, *inputs, key)
+        batch, sampled = inputs
+        new_state, metrics = method.update(state, batch, sampled, key)
         return new_state, (state.params, metrics)
 
     state, (trajectory, metrics) = lax.scan(body, state, (batches, sampled))

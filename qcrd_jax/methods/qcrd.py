@@ -46,7 +46,7 @@ class Qcrd:
       contrast: constants of the losses.
       negatives: how the generator is sampled; None samples none.
       discriminator: None weighs every rationale alike (eqs. 4, 5).
-      discriminator_optimizer: its own; used every `contrast.update_every` steps.
+      discriminator_optimizer: its own, used every `contrast.update_every` steps; None: never.
       shared: adds MI's term for the positives that carry gradient (MI + QCRD, Table A5).
     """
 
@@ -64,6 +64,7 @@ class Qcrd:
         """Negatives of the questions (section 3.2.1); see `method.Method`."""
         if self.negatives is None:
             return no_rationales(batches)
+        assert generators is not None
         return sample_negatives(self.student, generators, batches, keys, self.negatives)
 
     def update(
@@ -78,11 +79,12 @@ class Qcrd:
         metrics['negative_length'] = over(
             jnp.sum(negatives.token_mask, axis=-1).astype(jnp.float32), negatives.mask
         )
-        if self.discriminator is None or self.contrast.update_every == 0:
+        optimizer = self.discriminator_optimizer
+        if self.discriminator is None or optimizer is None or self.contrast.update_every == 0:
             return new_state, metrics
         discriminator, its_metrics = update_discriminator(
             self.discriminator,
-            self.discriminator_optimizer,
+            optimizer,
             state.discriminator,
             batch,
             positives,

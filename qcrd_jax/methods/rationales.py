@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from qcrd_jax import losses
+from qcrd_jax.losses.contrastive import select
 
-Batch = dict[str, Array]  # as qcrd_jax.data.batches makes them
+Batch = dict[str, Any]  # as qcrd_jax.data.batches makes them, arrays of a device or of NumPy
 
 
 @functools.partial(
@@ -69,7 +69,7 @@ def choose(
     if rationales.mask.shape[1] <= 1:
         return rationales
     draws = jax.random.uniform(key, values.shape) if scheme == 'sampling' else None
-    index = losses.select(values, rationales.mask, scheme=scheme, side=side, draws=draws)
+    index = select(values, rationales.mask, scheme=scheme, side=side, draws=draws)
     return jax.tree.map(
         lambda leaf: jnp.take_along_axis(leaf, index.reshape(-1, *(1,) * (leaf.ndim - 1)), axis=1),
         rationales,

@@ -84,7 +84,7 @@ def _finetune(config: config_dict.ConfigDict, parts: Parts) -> Method:
     return Finetune(parts.student, parts.optimizer)
 
 
-def _dss(config: config_dict.ConfigDict, parts: Parts) -> Method:
+def _dss(config: config_dict.ConfigDict, parts: Parts) -> Dss:
     return Dss(parts.student, parts.optimizer, config.loss.alpha_pred)
 
 
@@ -92,7 +92,7 @@ def _mi(config: config_dict.ConfigDict, parts: Parts) -> Method:
     return dataclasses.replace(_dss(config, parts), shared=_shared(config))
 
 
-def _qcrd(config: config_dict.ConfigDict, parts: Parts) -> Method:
+def _qcrd(config: config_dict.ConfigDict, parts: Parts) -> Qcrd:
     return Qcrd(
         student=parts.student,
         optimizer=parts.optimizer,

@@ -15,12 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 import tqdm
 
+from qcrd_jax.data.batches import BatchStream
 from qcrd_jax.errors import InputError
 from qcrd_jax.evaluation.answering import answer_accuracy
 from qcrd_jax.evaluation.metrics import Ratio
 from qcrd_jax.methods import metrics, programs
 from qcrd_jax.methods.metrics import Metrics
-from qcrd_jax.methods.programs import BatchStream, Programs, Progress
+from qcrd_jax.methods.programs import Programs, Progress
 from qcrd_jax.models.protocol import Params
 from qcrd_jax.runs import position as positions
 from qcrd_jax.runs import workdir as workdirs
@@ -197,7 +198,7 @@ def _log_window(
     values = metrics.mean(window)
     values |= {
         'nonfinite': sum(float(np.sum(taken['nonfinite'][0])) for taken in window),
-        'learning_rate': float(run.schedule(stop - 1)),
+        'learning_rate': float(np.asarray(run.schedule(stop - 1))),
         'seconds_per_step': seconds,
     }
     records.log.write('train', stop, values)
@@ -214,7 +215,8 @@ def _log_window(
 def _select(records: _Records, step: int, params: Params, best: Best) -> Best:
     """Validates a student, and keeps it if it is better than the best so far."""
     ratio = validate(records.run, params)
-    better = ratio.value > best.accuracy
-    values = {'accuracy': ratio.value, 'correct': ratio.numerator, 'total': ratio.denominator}
+    accuracy = ratio.numerator / ratio.denominator
+    better = accuracy > best.accuracy
+    values = {'accuracy': accuracy, 'correct': ratio.numerator, 'total': ratio.denominator}
     records.log.write('validation', step, values | {'best': better})
-    return Best(jax.device_get(params), step, ratio.value) if better else best
+    return Best(jax.device_get(params), step, accuracy) if better else best

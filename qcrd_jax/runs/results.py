@@ -85,6 +85,7 @@ def write_predictions(run: Run, position: Position) -> Ratio:
 
 def write_scores(run: Run, position: Position) -> None:
     """Writes `scores.json` (Fig. 6) and `examples.jsonl`: test rationales and their scores."""
+    assert run.discriminator is not None
     # A key of its own makes the draws of one temperature independent of another's.
     key, asked = run.key('train'), run.evaluation_batches('test')
     sampled = {
@@ -243,6 +244,7 @@ def _scored_samples(
     run: Run, position: Position, asked: Batches, temperature: float, key: jax.Array
 ) -> tuple[list[str], list[float]]:
     """One rationale of the selected student per question, and its score."""
+    assert run.discriminator is not None
     answering, params = run.answering, _chosen(position)
     discriminator = position.progress.state.discriminator.params
     texts, scores = [], []

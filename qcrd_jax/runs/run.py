@@ -11,11 +11,11 @@ import optax
 from ml_collections import config_dict
 
 from qcrd_jax.data import batches
+from qcrd_jax.data.batches import BatchStream
 from qcrd_jax.data.corpus import Corpus
 from qcrd_jax.errors import InputError
 from qcrd_jax.evaluation.answering import Answering, Batches
 from qcrd_jax.methods.method import Method
-from qcrd_jax.methods.programs import BatchStream
 from qcrd_jax.methods.table import METHODS, Entry
 from qcrd_jax.models import architectures, huggingface
 from qcrd_jax.models.discriminator import Discriminator
@@ -77,6 +77,7 @@ class Run:
           theta_0: the student's initial parameters; read where the discriminator begins as a part
             of it.
         """
+        assert self.discriminator is not None
         params = self.discriminator.init(self.key('discriminator'))
         pretrained = self.config.discriminator.pretrained
         if pretrained == 'student':

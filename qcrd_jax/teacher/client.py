@@ -86,7 +86,7 @@ class Settings:
         if not re.fullmatch('[!-~]*', key):
             raise InputError(
                 f'--config.teacher.key_variable: ${teacher.key_variable} holds white space or '
-                'characters beyond ASCII, which no key has. Set it to the key alone.'
+                'characters beyond ASCII, which no key has. Set it to nothing but the key.'
             )
         return cls(
             base_url=url.rstrip('/'),

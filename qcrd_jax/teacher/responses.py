@@ -128,7 +128,7 @@ def read_completion(body: bytes, prompt: str, max_tokens: int) -> Completion | F
         return Fault('no_choices', message, usage=counted or estimate(''))
     choice = choices[0] if isinstance(choices, list) else None
     message = choice.get('message') if isinstance(choice, dict) else None
-    if not isinstance(message, dict):
+    if not isinstance(choice, dict) or not isinstance(message, dict):
         return Fault('malformed', 'choices without a message', usage=counted or estimate(''))
     text = message.get('content')
     finish_reason = _text(choice.get('finish_reason'))
@@ -210,9 +210,8 @@ def _read_usage(value: Any) -> Usage | None:
     if not isinstance(value, dict):
         return None
     counts = [value.get('prompt_tokens'), value.get('completion_tokens')]
-    if all(type(count) is int and 0 <= count <= _MAX_TOKENS for count in counts):
-        return Usage(*counts)
-    return None
+    whole = [count for count in counts if type(count) is int and 0 <= count <= _MAX_TOKENS]
+    return Usage(whole[0], whole[1]) if len(whole) == 2 else None
 
 
 def _error_message(value: Any) -> str:

@@ -1,0 +1,58 @@
+"""The losses of QCRD and its baselines as pure functions on arrays.
+
+Nothing here knows a model, a config or a random key: bring logits or cross-entropies from any
+student, scores from any discriminator. Shapes: `B` questions, `R` rationales of a question (`M`
+positive, `K` negative), `T` target tokens, `L` label tokens, `V` vocabulary. Cross-entropies are in
+nats. Masks are bool, True is real. Inputs of any float type are widened to float32 first, and no
+mask makes a NaN, in values or in gradients.
+
+References: QCRD is Wang et al., "Quality-guided Contrastive Rationale Distillation for Large
+Language Models", EMNLP 2025; equation and table numbers are its own. DSS is Hsieh et al., 2023
+(arXiv:2305.02301). MI is Chen et al., 2024 (arXiv:2403.03348).
+"""
+
+from qcrd_jax.losses.baselines import MUTUAL_INFORMATION_VARIANTS, dss_loss, mutual_information_loss
+from qcrd_jax.losses.contrastive import (
+    SCHEMES,
+    SELECTING_SCHEMES,
+    SIDES,
+    ContrastiveLoss,
+    contrastive_loss,
+    margin_loss,
+    rationale_weights,
+    select,
+    total_loss,
+)
+from qcrd_jax.losses.discriminator import (
+    DISCRIMINATOR_LOSSES,
+    DiscriminatorTerms,
+    discriminator_loss,
+)
+from qcrd_jax.losses.tokens import (
+    masked_mean,
+    seq2seq_loss,
+    sequence_cross_entropy,
+    token_cross_entropy,
+)
+
+__all__ = [
+    'DISCRIMINATOR_LOSSES',
+    'MUTUAL_INFORMATION_VARIANTS',
+    'SCHEMES',
+    'SELECTING_SCHEMES',
+    'SIDES',
+    'ContrastiveLoss',
+    'DiscriminatorTerms',
+    'contrastive_loss',
+    'discriminator_loss',
+    'dss_loss',
+    'margin_loss',
+    'masked_mean',
+    'mutual_information_loss',
+    'rationale_weights',
+    'select',
+    'seq2seq_loss',
+    'sequence_cross_entropy',
+    'token_cross_entropy',
+    'total_loss',
+]

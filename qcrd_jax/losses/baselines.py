@@ -1,0 +1,67 @@
+"""The losses of the baselines: Distilling step-by-step, and MI's extra term."""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float
+
+MUTUAL_INFORMATION_VARIANTS = ('official', 'masked')
+
+_FLOOR = 1e-7  # probabilities are kept this far from 0 before a logarithm
+
+
+def dss_loss(
+    prediction: Float[Array, ''], explanation: Float[Array, ''], *, alpha: float = 0.5
+) -> Float[Array, '']:
+    """Distilling step-by-step: `alpha * L_label + (1 - alpha) * L_rationale`.
+
+    Both terms are a `seq2seq_loss`, as in the trainer that DSS released.
+
+    >>> dss_loss(jnp.float32(1.0), jnp.float32(3.0), alpha=0.5)
+    Array(2., dtype=float32)
+    """
+    return alpha * prediction + (1.0 - alpha) * explanation
+
+
+def mutual_information_loss(
+    explain_logits: Float[Array, 'B T V'],
+    predict_logits: Float[Array, 'B L V'],
+    explain_mask: Bool[Array, 'B T'],
+    predict_mask: Bool[Array, 'B L'],
+    *,
+    variant: str = 'official',
+) -> Float[Array, 'B']:
+    """The extra term of MI, per question: the rationale task should foresee the label's words.
+
+    Both tasks' softmaxes are max-pooled over positions; the cross-entropy of the rationale task's
+    pool against the label task's, which is constant, is minimised with weight 0.1.
+
+    * `official` computes what the authors' code computes: it pools over padding too, and hands the
+      pooled *probabilities* to a cross-entropy that takes them for logits.
+    * `masked` pools over real positions and takes the cross-entropy of the pools themselves, each
+      normalised to sum to 1; a question with an empty mask has 0.
+
+    Raises:
+      ValueError: if `variant` is unknown.
+
+    >>> logits = jnp.log(jnp.array([[[0.9, 0.1]]]))
+    >>> mask = jnp.ones((1, 1), bool)
+    >>> mutual_information_loss(logits, logits, mask, mask, variant='masked').round(4)
+    Array([0.3251], dtype=float32)
+    """
+    if variant not in MUTUAL_INFORMATION_VARIANTS:
+        raise ValueError(
+            f'variant: expected one of {MUTUAL_INFORMATION_VARIANTS}, got {variant!r}.'
+        )
+    explain = jax.nn.softmax(explain_logits.astype(jnp.float32), axis=-1)
+    predict = lax.stop_gradient(jax.nn.softmax(predict_logits.astype(jnp.float32), axis=-1))
+    if variant == 'official':
+        log_explain = jax.nn.log_softmax(jnp.max(explain, axis=1), axis=-1)
+        return -jnp.sum(jnp.max(predict, axis=1) * log_explain, axis=-1)
+    valid = jnp.any(explain_mask, axis=-1) & jnp.any(predict_mask, axis=-1)
+    explain = jnp.max(jnp.where(explain_mask[..., None], explain, 0.0), axis=1)
+    predict = jnp.max(jnp.where(predict_mask[..., None], predict, 0.0), axis=1)
+    log_explain = jnp.log(jnp.maximum(explain, _FLOOR))
+    log_explain -= jnp.log(jnp.maximum(jnp.sum(explain, axis=-1, keepdims=True), _FLOOR))
+    predict /= jnp.maximum(jnp.sum(predict, axis=-1, keepdims=True), _FLOOR)
+    return jnp.where(valid, -jnp.sum(predict * log_explain, axis=-1), 0.0)
