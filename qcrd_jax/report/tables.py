@@ -10,7 +10,8 @@ from jaxtyping import Bool
 from qcrd_jax.evaluation import significance
 
 _LEVEL = 0.05  # of the adjusted p-value that a verdict needs
-_KINDS = ('table', 'curve')
+KINDS = ('table', 'curve')
+"""How a table's figure is drawn: a panel a column, or columns as numbers on an axis."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,8 +120,8 @@ class Table:
     def __post_init__(self):
         if not self.name or set(self.name) & set('/\\') or self.name.startswith('.'):
             raise ValueError(f'expected the stem of a file as name, got {self.name!r}.')
-        if self.kind not in _KINDS:
-            raise ValueError(f'{self.name}: expected kind in {_KINDS}, got {self.kind!r}.')
+        if self.kind not in KINDS:
+            raise ValueError(f'{self.name}: expected kind in {KINDS}, got {self.kind!r}.')
         for what, names in (('rows', self.rows), ('columns', self.columns)):
             if not names or len(set(names)) < len(names):
                 raise ValueError(f'{self.name}: expected different {what}, got {names}.')

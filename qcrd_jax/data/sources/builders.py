@@ -92,7 +92,8 @@ def _shards(
 @functools.cache
 def _builder_class(name: str) -> type[_Questions]:
     """Returns the builder of a dataset, which TFDS wants to be a class with the dataset's name."""
-    return type(f'_Questions_{name}', (_Questions,), {'name': name}, skip_registration=True)
+    named = {'name': name, '__module__': __name__}
+    return type(f'_Questions_{name}', (_Questions,), named, skip_registration=True)
 
 
 def load(data_config: Any, cache: pathlib.Path | str | None = None) -> Dataset:
