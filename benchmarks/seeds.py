@@ -19,7 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.machine import describe_machine, peak_memory
-from benchmarks.step import SIZES, Measurement, Setting
+from benchmarks.setting import SIZES, Setting
+from benchmarks.step import Measurement
 from qcrd_jax import files
 from qcrd_jax.data.batches import BatchStream
 from qcrd_jax.methods import METHODS, Method, programs

@@ -12,7 +12,6 @@ from qcrd_jax import files, losses, modes
 from qcrd_jax.config import base_config
 from qcrd_jax.errors import InputError
 from qcrd_jax.methods import METHODS, Entry, Method, Parts, optimizers, programs
-from qcrd_jax.methods.dss import Dss
 from qcrd_jax.methods.method import update_student
 from qcrd_jax.methods.metrics import single
 from qcrd_jax.methods.negatives import sample_negatives
@@ -106,8 +105,7 @@ class Unlikelihood:
 def test_one_entry_adds_a_method(tmp_path, monkeypatch, capsys):
     config = small_config()
     config.train.update(steps=4, log_every=2, evaluate_every=4)
-    with config.ignore_type():
-        config.method = 'unlikelihood'
+    config.method = 'unlikelihood'
     with pytest.raises(InputError, match=r'--config.method: expected finetune \| .*unlikelihood'):
         configuration.validate(config)
 
@@ -126,4 +124,3 @@ def test_one_entry_adds_a_method(tmp_path, monkeypatch, capsys):
     logged = [record for _, record in files.read_jsonl(tmp_path / 'metrics.jsonl')]
     assert all(record['made_up'] > 0 for record in logged if record['phase'] == 'train')
     assert 'Unlikelihood of slips' in (tmp_path / 'report' / 'index.html').read_text()
-    assert not isinstance(METHODS['unlikelihood'].build, Dss)
