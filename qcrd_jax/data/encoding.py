@@ -43,7 +43,7 @@ class Encoded:
     def __len__(self) -> int:
         return len(self.predict)
 
-    def take(self, places: Iterable[int]) -> 'Encoded':
+    def take(self, places: Iterable[int] | np.ndarray) -> 'Encoded':
         """Returns the examples at `places`, in that order (to hold some out, for instance)."""
         places = np.array(list(places), np.int64)
         fields = {name: getattr(self, name).take(places) for name in (*SEQUENCES, *RATIONALES)}

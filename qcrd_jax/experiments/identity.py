@@ -17,9 +17,11 @@ from qcrd_jax.data.sources import builders
 from qcrd_jax.experiments import syntax
 from qcrd_jax.runs import workdir as workdirs
 
-# Where following the imports begins: what trains and finishes a run; what counts a dataset.
-_RUNNING = ('qcrd_jax.runs.loop', 'qcrd_jax.runs.results')
-_COUNTING = ('qcrd_jax.data.sources.builders', 'qcrd_jax.data.summary')
+RUNNING = ('qcrd_jax.runs.loop', 'qcrd_jax.runs.results')
+"""What trains and finishes a run; what they import counts with them."""
+
+COUNTING = ('qcrd_jax.data.sources.builders', 'qcrd_jax.data.summary')
+"""What reads and counts a dataset."""
 
 # What is no part of a run: its seed, which has a folder of its own; the grid; whom to ask for
 # answers and verdicts; where data is kept.
@@ -78,12 +80,12 @@ def of_count(config: config_dict.ConfigDict) -> str:
 
 def code_version() -> str:
     """A digest of the code that trains and evaluates."""
-    return syntax.code_version(_RUNNING)
+    return syntax.code_version(RUNNING)
 
 
 def counting_version() -> str:
     """A digest of the code that reads and counts a dataset."""
-    return syntax.code_version(_COUNTING)
+    return syntax.code_version(COUNTING)
 
 
 def fields_read(config: config_dict.ConfigDict) -> dict[str, Any]:

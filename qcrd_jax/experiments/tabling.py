@@ -5,6 +5,7 @@ Files are read and nothing else: writing a table trains nothing, counts nothing 
 
 import pathlib
 from collections.abc import Mapping
+from typing import Any
 
 from qcrd_jax import files, grid
 from qcrd_jax.errors import InputError
@@ -136,7 +137,7 @@ def _caption(plan: Plan) -> str:
     return f'{settings.caption} {here}.'.strip()
 
 
-def _setting_files(plan: Plan, trained: list[Cell]) -> list[dict[str, str]]:
+def _setting_files(plan: Plan, trained: list[Cell]) -> list[dict[str, Any]]:
     """What was written of the runs that are there."""
     known = [cell for cell in trained if cell.place in plan.identities]
     folders = sorted({planning.folder(plan, cell) for cell in known})

@@ -12,6 +12,7 @@ import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from absl import logging
 from ml_collections import config_dict
 
 from qcrd_jax import files
@@ -107,6 +108,11 @@ def judge(config: config_dict.ConfigDict, workdir: pathlib.Path, *, backoff: flo
       KeyboardInterrupt: after a SIGINT or SIGTERM, when the requests in flight are recorded.
     """
     inquiry = read_inquiry(config)
+    if len(inquiry.pairs) < config.judge.questions:
+        logging.warning(
+            'the runs share %d questions; all of them are compared, not %d.',
+            len(inquiry.pairs), config.judge.questions,
+        )  # fmt: skip
     questions = list(_questions(inquiry))
     path = workdir / RECORDS
     outcome, ledger = engine.run_jobs(

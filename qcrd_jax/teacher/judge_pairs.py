@@ -5,7 +5,6 @@ import pathlib
 from typing import Any, Literal
 
 import numpy as np
-from absl import logging
 from ml_collections import config_dict
 
 from qcrd_jax import files
@@ -62,11 +61,6 @@ def draw_pairs(config: config_dict.ConfigDict) -> list[Pair]:
                     f'{folders[0]} and {_cut(b[name][key])} in {folders[1]}; expected the same. '
                     'Give two runs on the same data.'
                 )
-    if len(common) < config.judge.questions:
-        logging.warning(
-            'the runs share %d questions; all of them are compared, not %d.',
-            len(common), config.judge.questions,
-        )  # fmt: skip
     order = np.random.default_rng(config.judge.seed).permutation(len(common))
     drawn = [common[i] for i in order[: config.judge.questions]]
     return [
