@@ -167,8 +167,10 @@ def _reads_qcrd(config: config_dict.ConfigDict) -> tuple[str, ...]:
         own = ('lag', 'interval', 'together') if config.negatives.source == 'ring' else ('fixed',)
         read += [f'negatives.{name}' for name in own]
     if config.discriminator.weigh:
-        read += ['discriminator', 'loss.alpha_disc', 'loss.alpha_disc_decay', 'loss.discriminator']
+        read += ['loss.alpha_disc', 'loss.alpha_disc_decay', 'loss.discriminator']
         read += ['data.augment', 'data.tagger', 'evaluation.temperatures']
+        unread = {'size'} if config.discriminator.pretrained else set()
+        read += [f'discriminator.{name}' for name in set(config.discriminator) - unread]
     return tuple(read)
 
 

@@ -90,7 +90,7 @@ class Settings:
             )
         return cls(
             base_url=url.rstrip('/'),
-            model=teacher.model or environ.get('OPENAI_MODEL') or DEFAULT_MODEL,
+            model=model_of(teacher, environ),
             key=key,
             key_variable=teacher.key_variable,
             temperature=float(teacher.temperature if temperature is None else temperature),
@@ -99,6 +99,11 @@ class Settings:
             attempts=teacher.attempts,
             concurrency=teacher.concurrency,
         )
+
+
+def model_of(teacher: config_dict.ConfigDict, environ: Mapping[str, str] = os.environ) -> str:
+    """Returns the model to ask: the configuration's, else $OPENAI_MODEL, else the paper's."""
+    return teacher.model or environ.get('OPENAI_MODEL') or DEFAULT_MODEL
 
 
 def _check_url(url: str, where: str) -> None:

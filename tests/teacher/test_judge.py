@@ -1,16 +1,14 @@
 """The judge over real HTTP: Table 7 by hand, position bias, exactly once, and what is refused."""
 
 import collections
-import http.server
 import json
 import math
 import os
 import pathlib
-import re
+import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 
 import pytest
@@ -19,8 +17,12 @@ from ml_collections import config_dict
 from qcrd_jax.errors import InputError
 from qcrd_jax.evaluation.significance import sign_test
 from qcrd_jax.teacher import judge as judging
-from qcrd_jax.teacher.judge import Pair, Triple, count, fill, judge, read_verdict
+from qcrd_jax.teacher.judge import judge
+from qcrd_jax.teacher.judge_pairs import Pair, draw_pairs
+from qcrd_jax.teacher.judge_prompt import fill
+from qcrd_jax.teacher.judge_verdicts import Triple, count, read_verdict
 from tests.support.fault_server import FaultServer, shuffled
+from tests.support.judge_server import JudgeServer, longer
 
 SETTINGS = {
     'data': {'name': 'svamp', 'answer_type': 'equation'},
@@ -36,64 +38,12 @@ SETTINGS = {
 }  # fmt: skip
 SECRET = 'sk-secret-0123456789'
 PROMPT = (pathlib.Path(judging.__file__).parent / 'prompts' / 'judge.txt').read_text().strip()
-SHOWN = re.compile(r'Explanation A: (.*?)\n\nExplanation B: (.*?)\n\nGive', re.DOTALL)
 
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch):
     monkeypatch.setenv('TEACHER_KEY', SECRET)
     monkeypatch.setenv('NO_PROXY', '127.0.0.1')
-
-
-class JudgeServer:
-    """An OpenAI-compatible server whose verdict is a function of the two explanations."""
-
-    def __init__(self, verdict, delay=0.0):
-        self.prompts = []
-        self.bodies = []
-        server = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = 'HTTP/1.1'
-            disable_nagle_algorithm = True
-
-            def do_POST(self):
-                asked = json.loads(self.rfile.read(int(self.headers['content-length'])))
-                prompt = asked['messages'][-1]['content']
-                server.bodies.append(asked)
-                server.prompts.append(prompt)
-                time.sleep(delay)
-                text = verdict(*SHOWN.search(prompt).groups())
-                choice = {'message': {'content': text}, 'finish_reason': 'stop'}
-                usage = {'prompt_tokens': 10, 'completion_tokens': 5}
-                body = json.dumps({'choices': [choice], 'usage': usage}).encode()
-                self.send_response(200)
-                self.send_header('Content-Type', 'application/json')
-                self.send_header('Content-Length', str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_):
-                pass
-
-        self._http = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
-        self._http.daemon_threads = True
-        self._http.handle_error = lambda *_: None  # clients that were killed
-        self.url = f'http://127.0.0.1:{self._http.server_address[1]}/v1'
-
-    def __enter__(self):
-        threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self._http.shutdown()
-        self._http.server_close()
-
-
-def longer(a, b):
-    """The verdict of a judge that likes words."""
-    winner = 'tie' if len(a) == len(b) else 'A' if len(a) > len(b) else 'B'
-    return f'One has more words.\nBetter explanation: {winner}'
 
 
 def predictions(folder, rationales, field='rationale', **changes):
@@ -189,7 +139,7 @@ class TestJudge:
         (b / 'predictions.jsonl').write_text(''.join(reversed(lines)))
 
         def drawn(**fields):
-            return [pair.id for pair in judging.draw_pairs(settings('http://x/v1', a, b, **fields))]
+            return [pair.id for pair in draw_pairs(settings('http://x/v1', a, b, **fields))]
 
         few, more = drawn(questions=5), drawn(questions=12)
         assert more[:5] == few == drawn(questions=5)
@@ -288,6 +238,70 @@ class TestJudge:
         assert 80 < len(server.prompts) <= 80 + 4 + 1
 
 
+class TestDigest:
+    """The name of the verdicts: of what decides them and of nothing else."""
+
+    @pytest.fixture
+    def runs(self, tmp_path):
+        return [predictions(tmp_path / name, [f'{name} {n}' for n in range(6)]) for name in 'ab']
+
+    def digest(self, runs, teacher=None, **fields):
+        config = settings('http://x/v1', *runs, **fields)
+        config.teacher.update(teacher or {})
+        return judging.read_inquiry(config).digest
+
+    def test_whom_it_is_asked_by_and_what_it_may_cost_are_no_part(self, runs, monkeypatch):
+        monkeypatch.delenv('TEACHER_KEY')  # no key is needed to look
+        first = self.digest(runs)
+        for name, value in {
+            'base_url': '', 'key_variable': 'OTHER_KEY', 'concurrency': 9, 'timeout': 1.0,
+            'attempts': 1, 'input_price': 1.0, 'output_price': 2.0, 'budget': 3.0,
+            'max_tokens_total': 99, 'temperature': 0.1, 'max_tokens': 7, 'prompt': 'x.txt',
+        }.items():  # fmt: skip
+            assert self.digest(runs, {name: value}) == first, name
+
+    def test_what_decides_a_verdict_is_part(self, runs, tmp_path):
+        (tmp_path / 'prompt.txt').write_text('{question} {explanation_a} {explanation_b}')
+        digests = [
+            self.digest(runs),
+            self.digest(runs, {'model': 'another'}),
+            self.digest(runs, temperature=0.5),
+            self.digest(runs, max_tokens=61),
+            self.digest(runs, prompt=str(tmp_path / 'prompt.txt')),
+            self.digest(runs, questions=5),
+            self.digest(runs, questions=5, seed=1),
+            self.digest(runs[::-1]),
+        ]
+        config = settings('http://x/v1', *runs)
+        config.data.name = 'cqa'  # another task
+        digests.append(judging.read_inquiry(config).digest)
+        (tmp_path / 'prompt.txt').write_text('{question} {explanation_a} or {explanation_b}')
+        digests.append(self.digest(runs, prompt=str(tmp_path / 'prompt.txt')))
+        texts = [f'b {n}' for n in range(5)]
+        predictions(runs[1], [*texts, 'other words'])
+        digests.append(self.digest(runs))
+        for field in ('label', 'input'):
+            for run, name in zip(runs, 'ab', strict=True):
+                predictions(run, [f'{name} {n}' for n in range(6)], **{field: 'another'})
+            digests.append(self.digest(runs))
+        assert len(set(digests)) == len(digests)
+
+    def test_the_model_is_that_which_is_asked_wherever_it_is_named(self, runs, monkeypatch):
+        monkeypatch.delenv('OPENAI_MODEL', raising=False)
+        default = self.digest(runs, {'model': ''})
+        assert default == self.digest(runs, {'model': 'gpt-3.5-turbo'})
+        monkeypatch.setenv('OPENAI_MODEL', 'a-model')
+        assert self.digest(runs, {'model': ''}) == self.digest(runs) != default
+
+    def test_the_runs_count_by_what_they_wrote(self, runs, tmp_path):
+        moved = [tmp_path / 'elsewhere' / run.name for run in runs]
+        for run, place in zip(runs, moved, strict=True):
+            shutil.copytree(run, place)
+        assert self.digest(moved) == self.digest(runs)
+        # All questions in another order are the same questions.
+        assert self.digest(runs, seed=1) == self.digest(runs, seed=0)
+
+
 class TestRefused:
     @pytest.fixture
     def runs(self, tmp_path):
@@ -295,7 +309,7 @@ class TestRefused:
 
     def refused(self, runs, **fields):
         with pytest.raises(InputError) as error:
-            judging.draw_pairs(settings('http://x/v1', *runs, **fields))
+            draw_pairs(settings('http://x/v1', *runs, **fields))
         return str(error.value)
 
     def test_no_runs(self, runs):
@@ -385,7 +399,7 @@ def test_a_run_is_better_only_where_both_orders_say_so():
         assert triple == Triple(better == 'A', better is None, better == 'B')
 
 
-def test_premise_and_hypothesis_are_told_apart():
+def test_premise_and_hypothesis_are_shown_as_such():
     pair = Pair('q', 'It rains.</s>It is wet.', 'entailment', 'a', 'b')
     text = fill('{task}|{question}|{answer}|{explanation_a}|{explanation_b}', 'NLI', pair, 'B')
     assert text == 'NLI|Premise: It rains.\nHypothesis: It is wet.|entailment|b|a'

@@ -1,0 +1,255 @@
+"""What is missing of a grid is made: runs are trained, students judged, datasets counted.
+
+Only what the asked cells need is made. A run resumes from its checkpoint after a kill, like any
+run; so do verdicts, whose ledger is kept beside them.
+"""
+
+import contextlib
+import datetime
+import math
+import os
+import pathlib
+import shutil
+from collections.abc import Iterator, Sequence
+
+import jax
+from absl import logging
+from ml_collections import config_dict
+
+from qcrd_jax import files, grid
+from qcrd_jax.data.sources import builders
+from qcrd_jax.data.summary import SplitCounts
+from qcrd_jax.errors import InputError
+from qcrd_jax.experiments import identity
+from qcrd_jax.experiments import plan as planning
+from qcrd_jax.experiments.plan import Plan
+from qcrd_jax.grid import Cell
+from qcrd_jax.report import write_report
+from qcrd_jax.runs import assembly, loop, results
+from qcrd_jax.runs import workdir as workdirs
+from qcrd_jax.runs.position import kept_bytes
+from qcrd_jax.runs.run import Run
+from qcrd_jax.teacher import judge as judgement
+
+_MEMORY_SHARE = 0.7  # of a device's memory that seeds trained together may take
+_COPIES = 3  # of what a run keeps, while a step is taken: gradients, new values, activations
+
+
+def run(plan: Plan) -> Iterator[dict[str, str]]:
+    """Makes what is missing of the asked cells, each after what it needs.
+
+    Args:
+      plan: of the grid; with `reproduce.dry_run` what is missing is only said.
+
+    Yields:
+      After every asked cell for which something was tried, and at the end: why cells could not be
+      made so far, by their names.
+    """
+    failures: dict[str, str] = {}
+    failed: dict[pathlib.Path, str] = {}  # what could not be made, which other cells may share
+    for cell in plan.asked:
+        tried = False
+        for each in planning.in_order(plan, cell):
+            if each.name in failures:
+                continue
+            target = None
+            try:
+                target = _target(plan, each)
+                if target in failed:
+                    raise InputError(failed[target])
+                tried |= target is not None and _make(plan, each, target)
+            except InputError as error:
+                tried = True
+                logging.error('%s: %s', each.name, error)
+                failures[each.name] = str(error)
+                if target is not None:
+                    failed[target] = str(error)
+        if tried:
+            yield dict(failures)
+    yield dict(failures)
+
+
+def _target(plan: Plan, cell: Cell) -> pathlib.Path | None:
+    """What holds a cell's number; None where a dry run cannot say."""
+    if cell.measure in grid.RUN_MEASURES:
+        return planning.folder(plan, cell)
+    if cell.measure in grid.DATA_MEASURES:
+        return planning.count_file(plan, cell)
+    students = [plan.at(row, cell.column) for _, row in cell.needed]
+    first = plan.settings.seeds[0]
+    if plan.settings.dry_run and any(
+        not planning.is_done(planning.run_folder(plan, student, first)) for student in students
+    ):
+        print(f'{cell.name}: verdicts on students that are not trained yet', flush=True)
+        return None
+    return planning.judge_folder(plan, cell)
+
+
+def _make(plan: Plan, cell: Cell, target: pathlib.Path) -> bool:
+    """Makes what is missing of a cell, and says whether anything was."""
+    if cell.measure in grid.RUN_MEASURES:
+        missing = planning.missing_seeds(plan, cell)
+        what = f'seeds {", ".join(map(str, missing))} of {target}' if missing else ''
+    elif cell.measure in grid.DATA_MEASURES:
+        what = '' if target.is_file() else f'figures of {target}'
+    else:
+        what = '' if (target / judgement.REPORT).is_file() else f'verdicts of {target}'
+    if not what:
+        return False
+    print(f'{cell.name}: {what}', flush=True)
+    if plan.settings.dry_run:
+        return False
+    if cell.measure in grid.RUN_MEASURES:
+        _train_missing(plan, cell)
+    elif cell.measure in grid.DATA_MEASURES:
+        _count(plan, cell, target)
+    else:
+        target.mkdir(parents=True, exist_ok=True)
+        judgement.judge(planning.judge_config(plan, cell), target)
+    return True
+
+
+def _count(plan: Plan, cell: Cell, path: pathlib.Path) -> None:
+    """Writes the figures of a split, which for e-SNLI takes minutes."""
+    config = plan.configs[cell.place]
+    dataset = builders.load(config.data, plan.workdir / 'data')
+    counts = SplitCounts()
+    for example in dataset.splits[cell.split]:
+        counts.add(example, dataset.answer_type, config.data.samples)
+    files.write_json(path, counts.report(truncated=0))
+
+
+# --- Training -------------------------------------------------------------------------------------
+
+
+def _train_missing(plan: Plan, cell: Cell) -> None:
+    """Trains the missing seeds, as many together as fit; one by one where a group fails."""
+    _describe(plan, cell)
+    missing: list[config_dict.ConfigDict] = []
+    failed: dict[int, str] = {}
+    for seed in planning.missing_seeds(plan, cell):
+        try:
+            missing.append(_config_of_run(plan, cell, seed))
+        except InputError as error:
+            failed[seed] = str(error)
+    try:
+        while missing:
+            first = _build(plan, cell, missing[:1])
+            count = plan.settings.together or _seeds_that_fit(first[0])
+            group, missing = missing[:count], missing[count:]
+            try:
+                _finish(plan, first + _build(plan, cell, group[1:], twin=first[0]))
+            except InputError as error:
+                if len(group) == 1:
+                    failed[group[0].seed] = str(error)
+                else:
+                    logging.error('%s: %s Its seeds continue one by one.', cell.name, error)
+                    failed |= _one_by_one(plan, cell, group)
+    finally:
+        jax.clear_caches()  # the next cell has programs of its own
+    if failed:
+        raise InputError('; '.join(f'seed {seed}: {why}' for seed, why in failed.items()))
+
+
+def _one_by_one(
+    plan: Plan, cell: Cell, configs: Sequence[config_dict.ConfigDict]
+) -> dict[int, str]:
+    """Trains seeds each on its own, and says why which of them failed."""
+    failed = {}
+    for config in configs:
+        try:
+            _finish(plan, _build(plan, cell, [config]))
+        except InputError as error:
+            failed[config.seed] = str(error)
+    return failed
+
+
+def _build(
+    plan: Plan,
+    cell: Cell,
+    configs: Sequence[config_dict.ConfigDict],
+    twin: Run | None = None,
+) -> list[Run]:
+    """Claims the workdirs of runs and builds the runs."""
+    runs: list[Run] = []
+    for config in configs:
+        workdir = planning.run_folder(plan, cell, config.seed)
+        workdir.mkdir(parents=True, exist_ok=True)
+        workdirs.claim(workdir, config)
+        runs.append(assembly.assemble(config, workdir, twin=twin))
+        twin = twin or runs[0]
+    return runs
+
+
+def _finish(plan: Plan, runs: Sequence[Run]) -> None:
+    """Trains and evaluates runs, and removes what is not to be kept of them."""
+    with contextlib.ExitStack() as stack:
+        for each in runs:
+            stack.enter_context(workdirs.locked(each.workdir))
+        for each, position in zip(runs, loop.train(runs), strict=True):
+            summary = results.finish(each, position, timed=len(runs) == 1)
+            print(f'{each.workdir}: {summary["test_accuracy"]:.4f}', flush=True)
+            write_report(each.workdir)
+            _tidy(each.workdir, plan.settings.keep)
+
+
+def _seeds_that_fit(one_run: Run) -> int:
+    """How many runs like this one a device holds at once, by a rough estimate."""
+    one = _COPIES * kept_bytes(one_run)
+    stats = jax.local_devices()[0].memory_stats() or {}
+    memory = stats.get('bytes_limit') or os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
+    return max(1, math.floor(_MEMORY_SHARE * memory / one))
+
+
+def _config_of_run(plan: Plan, cell: Cell, seed: int) -> config_dict.ConfigDict:
+    """The configuration of one run, with the students that it needs.
+
+    A run that was begun keeps the fields that change none of its numbers as they were then: its
+    identity allows others here, but its workdir belongs to one configuration.
+    """
+    config = config_dict.ConfigDict(plan.configs[cell.place].to_dict())
+    config.seed = seed
+    for field, row in cell.needed:
+        student = planning.run_folder(plan, plan.at(row, cell.column), seed) / 'hf'
+        if not planning.is_done(student.parent):
+            raise InputError(f'{cell.name} needs the student {student}, which is not trained.')
+        if not student.is_dir():
+            raise InputError(
+                f'{student}: is gone, and {cell.name} needs it; remove its run '
+                f'({student.parent}) to have it trained again, and set '
+                '--config.reproduce.keep=students.'
+            )
+        config.update_from_flattened_dict({field: str(student)})
+    workdir = planning.run_folder(plan, cell, seed)
+    if workdirs.started(workdir):
+        begun = files.flatten(files.read_json(workdir / 'config.json'))
+        config.update_from_flattened_dict(
+            {
+                name: tuple(begun[name]) if isinstance(begun[name], list) else begun[name]
+                for name in identity.fields_ignored(config) & begun.keys()
+            }
+        )
+    return config.lock()
+
+
+def _tidy(workdir: pathlib.Path, keep: str) -> None:
+    """Removes what is not to be kept of a finished run, which can be gigabytes."""
+    if keep != 'everything':
+        shutil.rmtree(workdirs.checkpoints(workdir), ignore_errors=True)
+    if keep == 'results':
+        shutil.rmtree(workdir / 'hf', ignore_errors=True)
+
+
+def _describe(plan: Plan, cell: Cell) -> None:
+    """Writes what the runs of a cell are."""
+    files.write_json(
+        planning.folder(plan, cell) / 'setting.json',
+        {
+            'config': workdirs.to_json(plan.configs[cell.place]),
+            'needs': dict(cell.needs),
+            'code': identity.code_version(),
+            'jax': jax.__version__,
+            'device': jax.devices()[0].device_kind,
+            'started': datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds'),
+        },
+    )

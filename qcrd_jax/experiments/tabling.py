@@ -1,0 +1,149 @@
+"""Tables of what there is: the files of a grid's workdir beside the paper's numbers.
+
+Files are read and nothing else: writing a table trains nothing, counts nothing and asks nobody.
+"""
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from qcrd_jax import files, grid
+from qcrd_jax.errors import InputError
+from qcrd_jax.experiments import identity
+from qcrd_jax.experiments import plan as planning
+from qcrd_jax.experiments.plan import Plan
+from qcrd_jax.grid import Cell
+from qcrd_jax.report import collection
+from qcrd_jax.report.tables import Cell as TableCell
+from qcrd_jax.report.tables import Outcome, Table
+from qcrd_jax.runs.run import student_name
+from qcrd_jax.teacher import judge as judgement
+
+
+def write(plan: Plan, failures: Mapping[str, str] | None = None) -> None:
+    """Writes the table as it stands.
+
+    Args:
+      plan: of the grid.
+      failures: why cells could not be made, by their names.
+    """
+    settings, visible = plan.settings, plan.visible
+    table = Table(
+        name=settings.name,
+        title=settings.title,
+        caption=_caption(plan),
+        unit=settings.unit,
+        rows=tuple(dict.fromkeys(cell.row for cell in visible)),
+        columns=tuple(dict.fromkeys(cell.column for cell in visible)),
+        cells=tuple(_table_cell(plan, cell, (failures or {}).get(cell.name)) for cell in visible),
+        baseline=settings.baseline or None,
+        kind=settings.kind,
+        higher_is_better=settings.higher_is_better,
+    )
+    runs = {}
+    if settings.panel != 'none':
+        folders = {
+            cell.name: planning.run_folder(plan, cell, settings.seeds[0])
+            for cell in visible
+            if cell.place in plan.identities
+        }
+        runs = {name: path for name, path in folders.items() if planning.is_done(path)}
+    collection.write_current(plan.workdir / 'report', table, settings.panel, runs)
+
+
+def write_page(plan: Plan) -> pathlib.Path:
+    """Writes the page of all tables of the workdir, and returns its path."""
+    return collection.write_page(plan.workdir / 'report')
+
+
+def _table_cell(plan: Plan, cell: Cell, failure: str | None) -> TableCell:
+    try:
+        outcomes, planned = _outcomes(plan, cell)
+        note = '' if outcomes else 'not run'
+    except InputError as error:
+        outcomes, planned, note = (), 1, f'not run: {_first_sentence(str(error))}'
+    if failure is not None:
+        note = f'failed: {_first_sentence(failure)}'
+    return TableCell(cell.row, cell.column, cell.paper, planned, outcomes, note)
+
+
+def _outcomes(plan: Plan, cell: Cell) -> tuple[tuple[Outcome, ...], int]:
+    """What there is of a cell, and how many runs it takes."""
+    if cell.measure in grid.DATA_MEASURES:
+        counted = _counted(plan, cell)
+        return (counted, 0) if counted else ((), 1)  # no run was needed
+    if cell.measure in grid.JUDGE_MEASURES:
+        return _judged(plan, cell), 1
+    seeds = plan.settings.seeds
+    outcomes = (
+        _outcome(planning.run_folder(plan, cell, seed), seed, cell.measure) for seed in seeds
+    )
+    return tuple(filter(None, outcomes)), len(seeds)
+
+
+def _outcome(workdir: pathlib.Path, seed: int, measure: str) -> Outcome | None:
+    """What a run has come to; None if it is not done."""
+    if not planning.is_done(workdir):
+        return None
+    value = files.read_json(workdir / 'summary.json')[measure]
+    if value is None:
+        return None
+    if measure != 'test_accuracy':
+        return Outcome(seed, value)
+    records = (record for _, record in files.read_jsonl(workdir / 'predictions.jsonl'))
+    return Outcome(seed, 100 * value, {record['id']: record['correct'] for record in records})
+
+
+def _counted(plan: Plan, cell: Cell) -> tuple[Outcome, ...]:
+    """A figure of a dataset, if it was counted."""
+    path = planning.count_file(plan, cell)
+    if not path.is_file():
+        return ()
+    value = files.read_json(path)[cell.measure]
+    if value is None:
+        raise InputError(f'{cell.name}: the {cell.split} split has no teacher answers')
+    return (Outcome(0, float(100 * value if cell.measure.endswith('_accuracy') else value)),)
+
+
+def _judged(plan: Plan, cell: Cell) -> tuple[Outcome, ...]:
+    """The verdicts on the first seed's students, if they were given."""
+    seed = plan.settings.seeds[0]
+    path = planning.judge_folder(plan, cell) / judgement.REPORT
+    if not path.is_file():
+        return ()
+    return (Outcome(seed, float(files.read_json(path)[cell.measure]['count'])),)
+
+
+def _caption(plan: Plan) -> str:
+    """What the paper's table is, and what was run here."""
+    settings = plan.settings
+    trained = [cell for cell in plan.cells if cell.measure in grid.RUN_MEASURES]
+    if not trained:
+        return f'{settings.caption} Counted by code {identity.counting_version()}.'
+    found = _setting_files(plan, trained)
+    configs = [plan.configs[cell.place] for cell in trained]
+    students = dict.fromkeys(student_name(config) for config in configs)
+    datasets = dict.fromkeys(config.data.name for config in configs)
+    train = configs[0].train
+    here = (
+        f'{"Run here" if found else "Asked for, and not run yet"}: {", ".join(students)}; '
+        f'{train.steps} steps of batch {train.batch_size}; data {", ".join(datasets)}; '
+        f'seeds {", ".join(map(str, settings.seeds))}; code {identity.code_version()}'
+    )
+    devices = sorted({setting['device'] for setting in found})
+    versions = sorted({setting['jax'] for setting in found})
+    if devices:
+        here += f'; {", ".join(devices)} with jax {", ".join(versions)}'
+    return f'{settings.caption} {here}.'.strip()
+
+
+def _setting_files(plan: Plan, trained: list[Cell]) -> list[dict[str, Any]]:
+    """What was written of the runs that are there."""
+    known = [cell for cell in trained if cell.place in plan.identities]
+    folders = sorted({planning.folder(plan, cell) for cell in known})
+    paths = [folder / 'setting.json' for folder in folders]
+    return [files.read_json(path) for path in paths if path.is_file()]
+
+
+def _first_sentence(text: str) -> str:
+    return text.split('; ')[0].split('. ')[0][:120]

@@ -1,0 +1,60 @@
+"""A judge over real HTTP, whose verdict is a function of the two explanations."""
+
+import http.server
+import json
+import re
+import threading
+import time
+
+SHOWN = re.compile(r'Explanation A: (.*?)\n\nExplanation B: (.*?)\n\nGive', re.DOTALL)
+
+
+class JudgeServer:
+    """An OpenAI-compatible server whose verdict is a function of the two explanations."""
+
+    def __init__(self, verdict, delay=0.0):
+        self.prompts = []
+        self.bodies = []
+        server = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = 'HTTP/1.1'
+            disable_nagle_algorithm = True
+
+            def do_POST(self):
+                asked = json.loads(self.rfile.read(int(self.headers['content-length'])))
+                prompt = asked['messages'][-1]['content']
+                server.bodies.append(asked)
+                server.prompts.append(prompt)
+                time.sleep(delay)
+                text = verdict(*SHOWN.search(prompt).groups())
+                choice = {'message': {'content': text}, 'finish_reason': 'stop'}
+                usage = {'prompt_tokens': 10, 'completion_tokens': 5}
+                body = json.dumps({'choices': [choice], 'usage': usage}).encode()
+                self.send_response(200)
+                self.send_header('Content-Type', 'application/json')
+                self.send_header('Content-Length', str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        self._http = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+        self._http.daemon_threads = True
+        self._http.handle_error = lambda *_: None  # clients that were killed
+        self.url = f'http://127.0.0.1:{self._http.server_address[1]}/v1'
+
+    def __enter__(self):
+        threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self._http.shutdown()
+        self._http.server_close()
+
+
+def longer(a, b):
+    """The verdict of a judge that likes words."""
+    winner = 'tie' if len(a) == len(b) else 'A' if len(a) > len(b) else 'B'
+    return f'One has more words.\nBetter explanation: {winner}'

@@ -1,0 +1,92 @@
+"""A grid of the smallest runs, for tests that plan, run and table it."""
+
+import csv
+import importlib.util
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from ml_collections import config_dict
+
+from qcrd_jax import files, grid
+from qcrd_jax.config import base_config
+
+ROWS = {'A': {'method': 'finetune'}, 'B': {'method': 'finetune', 'optimizer.learning_rate': 3e-3}}
+
+
+def small_run() -> config_dict.ConfigDict:
+    """A run of two steps on 48 generated problems, with a student of random weights."""
+    config = base_config()
+    config.data.update(name='mwp', samples=3)
+    config.data.mwp.update(train=48, validation=8, test=10, two_step=0.0, distractors=0.0)
+    config.data.mwp.update(max_number=20, stories=1)
+    config.student.update(size='tiny', pretrained='')
+    config.discriminator.update(pretrain_steps=2, batch_size=4, learning_rate=1e-3, update_every=2)
+    config.negatives.update(lag=1, interval=1, max_length=8)
+    config.optimizer.learning_rate = 1e-3
+    config.train.update(steps=2, batch_size=4, log_every=3, evaluate_every=2, checkpoint_every=2)
+    config.train.checkpoint_minutes = 0.0
+    config.evaluation.update(batch_size=8, max_length=8, examples=0, temperatures=(1.5,))
+    config.evaluation.case_temperatures = (0.0, 0.7, 1.5)
+    return config
+
+
+def small_grid(**reproduced: Any) -> config_dict.ConfigDict:
+    """Two rows and one column, with two seeds each; `reproduced` are fields of `reproduce`."""
+    config = small_run()
+    config.reproduce.update(name='small', title='A small table', baseline='A', seeds=(0, 1))
+    config.reproduce.cells = grid.cells(ROWS, {'mwp': {}}, {'A': [50.0], 'B': [60.0]})
+    config.reproduce.update(reproduced)
+    return config
+
+
+def folders_of_runs(workdir: pathlib.Path) -> list[pathlib.Path]:
+    """Where the runs of every setting are."""
+    return sorted(path.parent for path in workdir.glob('runs/*/setting.json'))
+
+
+def table(workdir: pathlib.Path, name: str = 'small') -> dict[tuple[str, str], dict[str, str]]:
+    """The cells of a table that was written, by row and column."""
+    with open(workdir / 'report' / f'{name}.csv', newline='') as file:
+        return {(row['row'], row['column']): row for row in csv.DictReader(file)}
+
+
+def load_config(path: pathlib.Path) -> config_dict.ConfigDict:
+    """The configuration of a file under `configs/`."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config()
+
+
+def judged_grid(**reproduced: Any) -> config_dict.ConfigDict:
+    """Two students, A and B, and what a judge says of them, in three rows."""
+    students = grid.cells(ROWS, {'mwp': {}}, hidden=True)
+    verdicts = tuple(
+        {'row': measure, 'column': 'mwp', 'measure': measure, 'needs': {'judge.runs': ('A', 'B')}}
+        for measure in grid.JUDGE_MEASURES
+    )
+    config = small_grid(baseline='', unit='questions', seeds=(0,))
+    config.reproduce.cells = (*students, *verdicts)
+    config.reproduce.update(reproduced)
+    config.teacher.update(model='a-model', concurrency=1, attempts=1, timeout=30.0)
+    return config
+
+
+def leave_run(workdir: pathlib.Path, rationales: Sequence[str], right: int = 0) -> None:
+    """Writes what a finished run leaves, of as many questions as there are rationales."""
+    accuracy = right / len(rationales)
+    files.write_json(workdir / 'summary.json', {'test_accuracy': accuracy, 'training_hours': 1.5})
+    files.write_jsonl(
+        workdir / 'predictions.jsonl',
+        (
+            {
+                'id': f'q{number}',
+                'input': f'Question {number}?',
+                'label': f'( {number} + 1 )',
+                'rationale': text,
+                'correct': number < right,
+            }
+            for number, text in enumerate(rationales)
+        ),
+    )
