@@ -82,7 +82,7 @@ def _table(written: Written, index: int) -> dict[str, Any]:
             {'texts': table_text.comparison_row(each), 'kind': each.verdict.split()[0]}
             for each in comparisons.made
         ],
-        'tests_legend': table_text.tests_legend(table, comparisons),
+        'tests_legend': table_text.comparisons_legend(table, comparisons),
         'not_compared': [plain(sentence) for sentence in comparisons.not_made],
         'missing': [plain(sentence) for sentence in table.missing()],
         'files': [

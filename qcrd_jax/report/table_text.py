@@ -158,7 +158,7 @@ def legend(table: Table, comparisons: Comparisons) -> str:
     return ' '.join(sentences)
 
 
-def tests_legend(table: Table, comparisons: Comparisons) -> str:
+def comparisons_legend(table: Table, comparisons: Comparisons) -> str:
     """How to read the tests, as one line of sentences."""
     single = any(comparison.seeds == 1 for comparison in comparisons.made)
     text = (
@@ -191,7 +191,7 @@ def markdown(table: Table, comparisons: Comparisons) -> str:
         if comparisons.made:
             rows = [[*map(escape_markdown, comparison_row(each))] for each in comparisons.made]
             lines += _markdown_rows(TEST_HEADERS, rows)
-            lines += ['', escape_markdown(tests_legend(table, comparisons))]
+            lines += ['', escape_markdown(comparisons_legend(table, comparisons))]
         else:
             lines.append('Nothing could be compared yet.')
         if comparisons.not_made:
@@ -219,7 +219,7 @@ def latex(table: Table, comparisons: Comparisons) -> str:
         caption = ' '.join(
             [
                 f'{table.title.rstrip(".")}, compared with {table.baseline}.',
-                tests_legend(table, comparisons),
+                comparisons_legend(table, comparisons),
                 *(f'Not compared: {sentence}' for sentence in comparisons.not_made),
             ]
         )
