@@ -36,7 +36,7 @@ class _State(NamedTuple):
     cache: Any
 
 
-def sequence_keys(key: Key[Array, ''], rows: Int[Array, 'B'], count: int) -> Key[Array, 'B R']:
+def sequence_keys(key: Key[Array, ''], rows: Int[Array, ' B'], count: int) -> Key[Array, 'B R']:
     """One key per sequence, made of the question's number and the sequence's: [B, count].
 
     What is drawn for a question then depends neither on the batch it is in nor on its neighbours.
@@ -178,7 +178,7 @@ def _draw(
     if temperature == 0:
         return jnp.argmax(logits, axis=-1).astype(jnp.int32)
 
-    def draw(key: Key[Array, ''], logits: Float[Array, 'V']) -> Int[Array, '']:
+    def draw(key: Key[Array, ''], logits: Float[Array, ' V']) -> Int[Array, '']:
         return jax.random.categorical(jax.random.fold_in(key, position), logits / temperature)
 
     for _ in keys.shape:

@@ -103,7 +103,7 @@ def generate_ids(
     student: Student,
     params: Params,
     prompt_ids: Int[Array, 'B S'],
-    rows: Int[Array, 'B'],
+    rows: Int[Array, ' B'],
     key: Key[Array, ''],
     *,
     max_length: int,

@@ -79,8 +79,8 @@ def accuracy(correct: Iterable[bool | np.bool_]) -> Ratio:
 
 
 def roc_auc(
-    positive_scores: Real[np.ndarray | jax.Array, 'P'] | Sequence[float],
-    negative_scores: Real[np.ndarray | jax.Array, 'Q'] | Sequence[float],
+    positive_scores: Real[np.ndarray | jax.Array, ' P'] | Sequence[float],
+    negative_scores: Real[np.ndarray | jax.Array, ' Q'] | Sequence[float],
 ) -> float | None:
     """Area under the ROC curve: how well a score separates two classes.
 

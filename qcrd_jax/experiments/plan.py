@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from ml_collections import config_dict
 
 from qcrd_jax import config as configuration
-from qcrd_jax import grid
+from qcrd_jax import files, grid
 from qcrd_jax.errors import InputError
 from qcrd_jax.experiments import identity
 from qcrd_jax.grid import Cell

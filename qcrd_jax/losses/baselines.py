@@ -30,7 +30,7 @@ def mutual_information_loss(
     predict_mask: Bool[Array, 'B L'],
     *,
     variant: str = 'official',
-) -> Float[Array, 'B']:
+) -> Float[Array, ' B']:
     """The extra term of MI, per question: the rationale task should foresee the label's words.
 
     Both tasks' softmaxes are max-pooled over positions; the cross-entropy of the rationale task's

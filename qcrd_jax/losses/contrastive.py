@@ -15,9 +15,9 @@ SIDES = ('positive', 'negative')
 class ContrastiveLoss(NamedTuple):
     """Terms of eq. 3, one value per question, weighted by quality."""
 
-    total: Float[Array, 'B']  # positive - beta * negative
-    positive: Float[Array, 'B']  # >= 0, nats
-    negative: Float[Array, 'B']  # <= 0, nats beyond the margin
+    total: Float[Array, ' B']  # positive - beta * negative
+    positive: Float[Array, ' B']  # >= 0, nats
+    negative: Float[Array, ' B']  # <= 0, nats beyond the margin
 
 
 def margin_loss(losses: Float[Array, '*shape'], *, margin: float) -> Float[Array, '*shape']:
@@ -39,7 +39,7 @@ def select(
     scheme: str,
     side: str,
     draws: Float[Array, 'B R'] | None = None,
-) -> Int[Array, 'B']:
+) -> Int[Array, ' B']:
     """Which rationale of each question a selecting scheme takes (section 5.1); ties: the first.
 
     `min_max` takes the easiest positive and the hardest negative (eqs. 4, 5), `max_min` the other

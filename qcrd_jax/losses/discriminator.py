@@ -13,8 +13,8 @@ _FLOOR = 1e-7  # scores are kept this far from 0 and 1 before a logarithm
 class DiscriminatorTerms(NamedTuple):
     """Eq. 2, one value per question, and which questions have one."""
 
-    loss: Float[Array, 'B']
-    valid: Bool[Array, 'B']
+    loss: Float[Array, ' B']
+    valid: Bool[Array, ' B']
 
 
 def discriminator_loss(
@@ -67,7 +67,7 @@ def discriminator_loss(
     return DiscriminatorTerms(jnp.where(valid, loss, 0.0), valid)
 
 
-def _masked_logsumexp(values: Float[Array, 'B R'], mask: Bool[Array, 'B R']) -> Float[Array, 'B']:
+def _masked_logsumexp(values: Float[Array, 'B R'], mask: Bool[Array, 'B R']) -> Float[Array, ' B']:
     """Log-sum-exp over real entries of values in [0, 1]; 0 for a row with none."""
     total = jnp.sum(jnp.where(mask, jnp.exp(values), 0.0), axis=-1)
     return jnp.log(jnp.where(total > 0, total, 1.0))
@@ -78,7 +78,7 @@ def _binary_cross_entropy(
     negative_scores: Float[Array, 'B K'],
     positive_mask: Bool[Array, 'B M'],
     negative_mask: Bool[Array, 'B K'],
-) -> Float[Array, 'B']:
+) -> Float[Array, ' B']:
     """Mean over all rationales of a question of -log s (positives) and -log(1 - s) (negatives)."""
     probability = jnp.concatenate([positive_scores, 1.0 - negative_scores], axis=-1)
     mask = jnp.concatenate([positive_mask, negative_mask], axis=-1)

@@ -64,7 +64,7 @@ def sample_negatives(
 
 def _as_rationales(
     samples: sampling.Samples,
-    example_mask: Bool[Array, 'B'],
+    example_mask: Bool[Array, ' B'],
     like: Int[Array, 'B M T'],
     pad_id: int,
 ) -> Rationales:

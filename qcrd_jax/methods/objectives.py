@@ -87,7 +87,7 @@ def mutual_information(
     if how is None:
         return 0.0, {}
 
-    def of_rationale(logits: Float[Array, 'B T V'], mask: Any) -> Float[Array, 'B']:
+    def of_rationale(logits: Float[Array, 'B T V'], mask: Any) -> Float[Array, ' B']:
         return losses.mutual_information_loss(
             logits, label.logits[:, 0], mask, label.token_mask[:, 0], variant=how.variant
         )
@@ -105,7 +105,7 @@ def contrast_rationales(
     negatives: Rationales,
     contrast: Contrast,
     draw_key: Key[Array, ''],
-) -> tuple[Float[Array, 'B'], Decoded, Metrics]:
+) -> tuple[Float[Array, ' B'], Decoded, Metrics]:
     """L_cl per question, and the positives that carry gradient.
 
     Under a selecting scheme (min-max, eqs. 4-7) one positive and one negative of a question carry

@@ -247,7 +247,7 @@ def _line(ax: axes.Axes, points: Any, colour: str, legend: str, scale: float) ->
     ax.plot(steps, mean, color=colour, label=legend, linewidth=1.7)
 
 
-def running_mean(values: Float[np.ndarray, 'N'], width: int) -> Float[np.ndarray, 'N']:
+def running_mean(values: Float[np.ndarray, ' N'], width: int) -> Float[np.ndarray, ' N']:
     """The mean over `width` values around each; fewer towards the ends, as many on both sides.
 
     A window that is cut off on only one side would bend the ends of a steep curve.

@@ -128,7 +128,7 @@ def _discriminator(
 
 def _schedules(config: config_dict.ConfigDict) -> Sequence[optax.Schedule]:
     """Learning rates of the student, of the discriminator's pretraining, and of its updates."""
-    settings, own = config.optimizer, config.discriminator
+    settings, discriminator = config.optimizer, config.discriminator
     return (
         optimizers.learning_rate_schedule(
             settings.learning_rate,
@@ -137,10 +137,10 @@ def _schedules(config: config_dict.ConfigDict) -> Sequence[optax.Schedule]:
             warmup_steps=settings.warmup_steps,
         ),
         optimizers.learning_rate_schedule(
-            own.learning_rate, schedule='linear', steps=own.pretrain_steps
+            discriminator.learning_rate, schedule='linear', steps=discriminator.pretrain_steps
         ),
         optimizers.learning_rate_schedule(
-            own.online_learning_rate, schedule='constant', steps=config.train.steps
+            discriminator.online_learning_rate, schedule='constant', steps=config.train.steps
         ),
     )
 

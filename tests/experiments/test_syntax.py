@@ -134,7 +134,8 @@ def test_this_package_runs_on_its_losses_and_not_on_its_reports(tmp_path):
     for path in (*reports, copy / 'config.py', copy / 'teacher' / 'judge.py'):
         path.write_text(path.read_text() + '\nX = 1\n')
     shutil.move(copy / 'experiments', copy / 'studies')
-    (copy / 'losses.py').write_text('# A note.\n' + (copy / 'losses.py').read_text())
+    loss = copy / 'losses' / 'contrastive.py'
+    loss.write_text('# A note.\n' + loss.read_text())
     assert copied() == first
-    replace(copy, 'losses.py', 'margin: float = 3.0', 'margin: float = 2.0')
+    replace(copy, 'losses/contrastive.py', 'margin: float = 3.0', 'margin: float = 2.0')
     assert copied() != first

@@ -12,6 +12,7 @@ import pytest
 from qcrd_jax import losses
 from qcrd_jax.methods import optimizers, programs, rationales
 from qcrd_jax.methods.dss import Dss
+from qcrd_jax.methods.negatives import sample_negatives
 from qcrd_jax.methods.objectives import Contrast, MutualInformation, contrast_rationales
 from qcrd_jax.methods.qcrd import Qcrd
 from qcrd_jax.models import T5Encoder, T5Student
@@ -167,9 +168,7 @@ def test_one_qcrd_step_is_the_paper_written_plainly(initial):
 
     student, discriminator = initial
     sampling_key, _, discriminator_key = jax.random.split(jax.random.fold_in(KEY, 0), 3)
-    negatives = negatives.sample_negatives(
-        STUDENT, generator, on_device(batch), sampling_key, SAMPLING
-    )
+    negatives = sample_negatives(STUDENT, generator, on_device(batch), sampling_key, SAMPLING)
     (loss, contrastive), gradient = jax.value_and_grad(plain_qcrd_loss, has_aux=True)(
         student, student, discriminator, batch, negatives, contrast, KEY
     )

@@ -19,6 +19,7 @@ from ml_collections import config_dict
 from qcrd_jax.data.schema import Example, ExampleStream
 from qcrd_jax.errors import InputError
 from qcrd_jax.teacher import prompts
+from qcrd_jax.teacher.annotate import annotate
 from tests.support.fault_server import ANSWERS, CHARGED, FAULTS, FaultServer, shuffled
 
 SECRET = 'sk-secret-0123456789'
@@ -495,7 +496,8 @@ def test_a_disk_that_fails_stops_the_run(tmp_path, monkeypatch):
 _DRIVER = """
 import json, pathlib, sys
 from ml_collections import config_dict
-from qcrd_jax.teacher.annotate import (annotate)
+from qcrd_jax.data.schema import Example
+from qcrd_jax.teacher.annotate import annotate
 
 config, count, workdir = json.loads(sys.argv[1]), int(sys.argv[2]), pathlib.Path(sys.argv[3])
 questions = [Example(f'train-{n}', f'Question {n} of train?', '1') for n in range(count)]

@@ -39,7 +39,7 @@ class Qwen2Context(NamedTuple):
     keys: Float[Array, 'B layers G S H']
     values: Float[Array, 'B layers G S H']
     mask: Bool[Array, 'B S']
-    lengths: Int[Array, 'B']
+    lengths: Int[Array, ' B']
 
 
 class Qwen2Cache(NamedTuple):
@@ -60,7 +60,7 @@ class Qwen2Cache(NamedTuple):
     context_keys: tuple[Float[Array, 'B G S H'], ...]
     context_values: tuple[Float[Array, 'B G S H'], ...]
     context_mask: Bool[Array, 'B S']
-    lengths: Int[Array, 'B']
+    lengths: Int[Array, ' B']
     position: Int[Array, '']
 
 
