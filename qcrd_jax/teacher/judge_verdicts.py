@@ -43,13 +43,13 @@ class Triple:
 
 
 def read_verdict(text: str) -> Verdict:
-    """Returns which of the two explanations an answer prefers, in the order they were shown.
+    r"""Returns which of the two explanations an answer prefers, in the order they were shown.
 
     The verdict is a line of its own, `Better explanation: A`, perhaps in bold or with a full stop;
     or it is all that the answer says. Lines that contradict each other are no verdict.
 
     Examples:
-      >>> read_verdict('A miscounts the pens.\\n**Better explanation: B**')
+      >>> read_verdict('A miscounts the pens.\n**Better explanation: B**')
       'second'
       >>> read_verdict('The better explanation is hard to tell.')
       'unreadable'
