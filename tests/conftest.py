@@ -18,9 +18,9 @@ from tests.support import REPOSITORY  # noqa: E402
 # Doctests are collected from every file, and these need PyTorch to be imported at all.
 collect_ignore = [
     'golden/make_t5_golden.py',
-    'golden/make_qwen2_golden.py',
+    'golden/make_decoder_golden.py',
     'support/t5_reference.py',
-    'support/qwen2_reference.py',
+    'support/decoder_reference.py',
 ]
 
 

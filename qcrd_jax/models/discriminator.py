@@ -1,7 +1,7 @@
 """The discriminator: how likely is it that a rationale is a good one (QCRD section 3.3.1).
 
-The encoder of a T5, or the body of a Qwen2.5, reads the question and the rationale as one sequence;
-the maximum over the real positions goes through two linear layers and a sigmoid.
+The encoder of a T5, or the body of a decoder-only student, reads the question and the rationale as
+one sequence; the maximum over the real positions goes through two linear layers and a sigmoid.
 """
 
 import dataclasses

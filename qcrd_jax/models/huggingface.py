@@ -1,7 +1,7 @@
-"""Folders in Hugging Face's format, in and out: found, told apart, read, and written whole.
+"""Folders in Hugging Face's format, in and out: found, recognised, read, and written whole.
 
-What is particular to an architecture (`t5_checkpoint`, `qwen2_checkpoint`) is chosen here, by the
-`model_type` of a config.json or by the class of the architecture.
+What is particular to a family is its `families.Checkpoint`, chosen by the `model_type` of a
+config.json or of the architecture.
 """
 
 import os
@@ -14,16 +14,11 @@ import safetensors.numpy
 
 from qcrd_jax.errors import InputError
 from qcrd_jax.files import write_json
-from qcrd_jax.models.architectures import Architecture
-from qcrd_jax.models.decoder import qwen2 as qwen2_checkpoint
-from qcrd_jax.models.decoder.config import Qwen2Config
+from qcrd_jax.models.families import BY_MODEL_TYPE, Architecture, Checkpoint, family_of
 from qcrd_jax.models.protocol import Params
 from qcrd_jax.models.safetensors_files import read_json_object
-from qcrd_jax.models.t5 import checkpoint as t5_checkpoint
-from qcrd_jax.models.t5.config import T5Config
+from qcrd_jax.models.tensor_places import Opened, assemble
 
-_FORMATS = {T5Config: t5_checkpoint, Qwen2Config: qwen2_checkpoint}
-_BY_MODEL_TYPE = {name: form for form in _FORMATS.values() for name in form.MODEL_TYPES}
 _DOWNLOADED = ('config.json', 'model*.safetensors', 'model.safetensors.index.json')
 
 
@@ -42,8 +37,19 @@ def load_student(
     Raises:
       InputError: naming the file and the field or tensor that is wrong, missing or not expected.
     """
-    folder = _locate(name_or_path, revision, 'student')
-    return _format_of(folder).load_student(folder)
+    folder, opened = _open_student(name_or_path, revision)
+    return opened.architecture, assemble(folder, opened.places, opened.tensors)
+
+
+def load_architecture(
+    name_or_path: str | os.PathLike, *, revision: str | None = None
+) -> Architecture:
+    """Reads only the architecture that `load_student` returns, none of the parameters.
+
+    Args, Returns and Raises are those of `load_student`. The files are mapped, for they may have
+    to say whether the head is tied.
+    """
+    return _open_student(name_or_path, revision)[1].architecture
 
 
 def load_architecture(
@@ -56,17 +62,18 @@ def load_architecture(
 def load_encoder(
     name_or_path: str | os.PathLike, *, revision: str | None = None
 ) -> tuple[Architecture, Params]:
-    """Reads a T5's encoder or a Qwen2's body, of a whole model or alone, for a discriminator.
+    """Reads a T5's encoder or a decoder's body, of a whole model or by itself, for a discriminator.
 
     Args, Returns and Raises are those of `load_student`, for `architectures.encoder_for`.
     """
     folder = _locate(name_or_path, revision, 'discriminator')
-    return _format_of(folder).load_encoder(folder)
+    opened = _checkpoint_of(folder).open_encoder(folder)
+    return opened.architecture, assemble(folder, opened.places, opened.tensors)
 
 
 def read_config(path: pathlib.Path) -> Architecture:
     """Reads the architecture that a config.json describes."""
-    return _format_of(path.parent).read_config(path)
+    return _checkpoint_of(path.parent).read_config(path)
 
 
 def save_student(
@@ -83,7 +90,7 @@ def save_student(
       params: those of the student.
       tokenizer: a Hugging Face tokenizer to save beside, for `AutoTokenizer.from_pretrained`.
     """
-    form = _FORMATS[type(architecture)]
+    form = family_of(architecture).checkpoint
     folder = pathlib.Path(folder).absolute()
     temporary = folder.with_name(f'.{folder.name}.{os.getpid()}.tmp')
     shutil.rmtree(temporary, ignore_errors=True)
@@ -108,15 +115,22 @@ def save_student(
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _format_of(folder: pathlib.Path) -> Any:
-    """Returns the module that reads a folder; a config.json that names no type is an old T5's."""
+def _open_student(
+    name_or_path: str | os.PathLike, revision: str | None
+) -> tuple[pathlib.Path, Opened]:
+    folder = _locate(name_or_path, revision, 'student')
+    return folder, _checkpoint_of(folder).open_student(folder)
+
+
+def _checkpoint_of(folder: pathlib.Path) -> Checkpoint:
+    """Returns what reads a folder; a config.json that names no type is an old T5's."""
     path = folder / 'config.json'
     model_type = read_json_object(path).get('model_type', 't5')
-    if not isinstance(model_type, str) or model_type not in _BY_MODEL_TYPE:
+    if not isinstance(model_type, str) or model_type not in BY_MODEL_TYPE:
         raise InputError(
-            f'{path}: model_type: expected {" | ".join(_BY_MODEL_TYPE)}, got {model_type!r}.'
+            f'{path}: model_type: expected {" | ".join(BY_MODEL_TYPE)}, got {model_type!r}.'
         )
-    return _BY_MODEL_TYPE[model_type]
+    return BY_MODEL_TYPE[model_type].checkpoint
 
 
 def _locate(name_or_path: str | os.PathLike, revision: str | None, who: str) -> pathlib.Path:

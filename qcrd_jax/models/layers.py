@@ -1,4 +1,4 @@
-"""What the layers of all students share: dropout, the norm, and the weights' layout to decode."""
+"""What the layers of all students share: dropout, the norm, scanning, and a cache's columns."""
 
 import math
 from collections.abc import Sequence
@@ -7,11 +7,11 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool
+from jaxtyping import Array, Bool, Float, Int
 
 
 def last_true(mask: Bool[Array, '... S']) -> Bool[Array, '... S']:
-    """Returns a mask of the last True of each row alone.
+    """Returns a mask of only the last True of each row.
 
     >>> last_true(jnp.array([[True, True, False], [False, False, False]])).tolist()
     [[False, True, False], [False, False, False]]
@@ -66,27 +66,28 @@ class RMSNorm(nn.Module):
         return (x * jax.lax.rsqrt(mean_square + self.epsilon) * scale).astype(self.dtype)
 
 
-def check_compute_dtype(dtype: Any) -> jnp.dtype:
-    """Returns the dtype, where it is one that the students compute right in."""
-    dtype = jnp.dtype(dtype)
-    if dtype not in (jnp.float32, jnp.bfloat16):
-        # float16 is no choice: the feed-forward layers of T5 v1.1 overflow in it.
-        raise ValueError(f'compute_dtype: expected float32 or bfloat16, got {dtype}')
-    return dtype
+def scan_layers(layer: type[nn.Module], length: int, **axes: Any) -> Any:
+    """Returns a module of `length` layers with stacked parameters, run one after another.
+
+    Args:
+      layer: the module of one layer.
+      length: how many.
+      axes: `in_axes` and `out_axes` of `flax.linen.scan`.
+    """
+    return nn.scan(
+        layer,
+        variable_axes={'params': 0},
+        split_rngs={'params': True, 'dropout': True},
+        length=length,
+        # Two layers compile and run faster in line; more of them would compile ever longer.
+        unroll=length if length <= 2 else 1,
+        **axes,
+    )
 
 
-def dropout_rngs(dropout_key: jax.Array | None) -> dict[str, jax.Array] | None:
-    """Returns the random streams of a module: that of dropout, where it is to drop out."""
-    return None if dropout_key is None else {'dropout': dropout_key}
-
-
-def cast_matrices(tree: Any, dtype: Any) -> Any:
-    """Casts every leaf but the vectors: norms multiply in float32."""
-    return jax.tree.map(lambda leaf: leaf.astype(dtype) if leaf.ndim > 1 else leaf, tree)
-
-
-def unstack(layers: Any, length: int) -> tuple[Any, ...]:
-    """Returns a tuple of single layers; layers that are apart already stay as they are."""
-    if isinstance(layers, tuple):
-        return layers
-    return tuple(jax.tree.map(lambda leaf, i=i: leaf[i], layers) for i in range(length))
+def write_column(
+    buffer: Float[Array, 'X T H'], column: Float[Array, '...'], position: Int[Array, '']
+) -> Float[Array, 'X T H']:
+    """Writes the keys or values of one token, [X * H] in any shape, at its position of a cache."""
+    column = column.reshape(buffer.shape[0], 1, buffer.shape[2])
+    return jax.lax.dynamic_update_slice_in_dim(buffer, column, position, axis=1)

@@ -33,12 +33,15 @@ class Encoder(Protocol):
     @property
     def width(self) -> int:
         """D, the size of a state."""
+        ...
 
     def init(self, key: jax.Array) -> Params:
         """Returns random float32 parameters."""
+        ...
 
     def take(self, params: Params) -> Params:
         """Returns the entries that are the encoder's of the parameters of a whole student."""
+        ...
 
     def states(
         self,
@@ -48,6 +51,7 @@ class Encoder(Protocol):
         dropout_key: jax.Array | None = None,
     ) -> Float[Array, 'B S D']:
         """Returns a state for every token; those of padding mean nothing."""
+        ...
 
 
 @runtime_checkable
@@ -62,10 +66,12 @@ class Student(Protocol):
     @property
     def config(self) -> Any:
         """The architecture, a frozen dataclass."""
+        ...
 
     @property
     def encoder(self) -> Encoder:
         """What reads text with this student's architecture, ids and precision."""
+        ...
 
     @property
     def vocab_size(self) -> int: ...
@@ -79,6 +85,7 @@ class Student(Protocol):
     @property
     def start_id(self) -> int:
         """The token that the decoder is given before the first target."""
+        ...
 
     @property
     def cache_axes(self) -> Any:
@@ -91,9 +98,11 @@ class Student(Protocol):
             jax.vmap(student.start_decoding, (0, 0, None, None), out_axes=axes)
             jax.vmap(student.decode_step, (0, axes, 0), (0, axes))
         """
+        ...
 
     def init(self, key: jax.Array) -> Params:
         """Returns random float32 parameters."""
+        ...
 
     def encode(
         self,
@@ -103,6 +112,7 @@ class Student(Protocol):
         dropout_key: jax.Array | None = None,
     ) -> Context:
         """Encodes each question once; it ends in EOS, as `data.encoding` has it."""
+        ...
 
     def decode(
         self,
@@ -112,19 +122,23 @@ class Student(Protocol):
         dropout_key: jax.Array | None = None,
     ) -> Float[Array, 'B R T V']:
         """Returns the logits of every target token given those before it (teacher forcing)."""
+        ...
 
     def cast_for_decoding(self, params: Params) -> Params:
         """Returns the parameters as a decoding loop reads them fastest; call it once, outside."""
+        ...
 
     def start_decoding(
         self, params: Params, context: Context, num_rationales: int, max_length: int
     ) -> Cache:
         """Returns the cache before the first token, its buffers `max_length` long."""
+        ...
 
     def decode_step(
         self, params: Params, cache: Cache, token: Int[Array, 'B R']
     ) -> tuple[Float[Array, 'B R V'], Cache]:
         """Feeds one token per rationale, first `start_id`, and returns the next one's logits."""
+        ...
 
 
 def parameter_count(params: Params) -> int:

@@ -55,7 +55,7 @@ def read_checkpoint(folder: pathlib.Path) -> dict[str, StoredTensor]:
     raise InputError(
         f'{folder}: expected model.safetensors, or {_INDEX} with its shards; {found}. To convert, '
         'where PyTorch is installed, with the class that its config.json names '
-        '(T5ForConditionalGeneration, Qwen2ForCausalLM): transformers.<class>'
+        '(T5ForConditionalGeneration, LlamaForCausalLM): transformers.<class>'
         f".from_pretrained('{folder}').save_pretrained('{folder}')"
     )
 

@@ -1,12 +1,14 @@
 """Where the tensors of a Hugging Face checkpoint are in a tree of parameters, both ways."""
 
+import json
 import pathlib
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qcrd_jax.errors import InputError
+from qcrd_jax.errors import InputError, shown
 from qcrd_jax.models.protocol import Params
 from qcrd_jax.models.safetensors_files import StoredTensor, read_json_object, some
 
@@ -54,7 +56,7 @@ def assemble(
             if last not in node:
                 node[last] = np.empty((layers[place.path], *value.shape), np.float32)
             node[last][place.layer] = value
-    return _to_device(params)
+    return jax.tree.map(jnp.asarray, params)
 
 
 def take_apart(places: dict[str, Place], params: Params) -> dict[str, np.ndarray]:
@@ -78,12 +80,8 @@ class Fields(NamedTuple):
 
     @classmethod
     def read(cls, path: pathlib.Path) -> 'Fields':
-        """Reads a file; of several EOS ids the first one counts."""
-        raw = read_json_object(path)
-        match raw.get('eos_token_id'):
-            case [first, *_]:
-                raw['eos_token_id'] = first
-        return cls(path, raw)
+        """Reads a file."""
+        return cls(path, read_json_object(path))
 
     def get(self, name: str, kind: type, default: Any, alias: str | None = None) -> Any:
         """Returns a field, or what an alias of it says; the default where neither is there."""
@@ -97,6 +95,40 @@ class Fields(NamedTuple):
         if type(value) is not kind:  # `isinstance` would take true for 1
             raise InputError(f'{self.path}: {name}: expected {kind.__name__}, got {value!r}.')
         return value
+
+    def ids(self, name: str, default: int | None) -> tuple[int, ...]:
+        """Returns a field of one id or several; none where it is null."""
+        value = self.raw.get(name, default)
+        several = value if isinstance(value, list) else [] if value is None else [value]
+        if not all(type(token) is int for token in several):
+            self.refuse(name, 'an id, or a list of ids')
+        return tuple(several)
+
+    def only(self, name: str, *values: Any) -> None:
+        """Refuses a field that is there and has none of these values."""
+        if name not in self.raw:
+            return
+        if not any(type(self.raw[name]) is type(x) and self.raw[name] == x for x in values):
+            self.refuse(name, f'{" or ".join(map(json.dumps, values))}; nothing else is computed')
+
+    def refuse(self, name: str, expected: str) -> NoReturn:
+        """Raises InputError, naming the file, the field, what was expected and what came."""
+        got = shown(self.raw[name]) if name in self.raw else 'no such field'
+        raise InputError(f'{self.path}: {name}: expected {expected}; got {got}.')
+
+
+class Opened(NamedTuple):
+    """A checkpoint whose files are mapped and whose tensors have not been read.
+
+    Attributes:
+      architecture: what config.json and, for the head, the tensors say.
+      places: of every tensor that there has to be.
+      tensors: those that are there.
+    """
+
+    architecture: Any
+    places: dict[str, Place]
+    tensors: dict[str, StoredTensor]
 
 
 def _check(
@@ -119,9 +151,3 @@ def _check(
     for name in places:
         if not np.isfinite(tensors[name].data).all():
             raise InputError(f'{tensors[name].file}: tensor {name} holds NaN or infinity.')
-
-
-def _to_device(tree: Any) -> Any:
-    if isinstance(tree, dict):
-        return {name: _to_device(child) for name, child in tree.items()}
-    return jnp.asarray(tree)

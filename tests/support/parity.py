@@ -1,12 +1,14 @@
-"""What a student of ours computes, in the names and layout of `t5_reference.run` (PyTorch)."""
+"""What a student of ours computes, in the names and layout of PyTorch's references beside."""
 
 import functools
+import pathlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qcrd_jax.models import Params, architectures
+from qcrd_jax.models import Params, architectures, huggingface
+from tests.support import GOLDEN, folders
 
 
 def random_params(model, seed: int = 0) -> Params:
@@ -70,10 +72,53 @@ def _greedy(student, params, context, length):
     return tokens.T
 
 
-def assert_close(ours, theirs, mask, *, atol=1e-5):
-    """States at real tokens, logits and loss within `atol` (float32 sums in another order)."""
+def assert_close(ours, theirs, mask, *, logits_atol=1e-5):
+    """States at real tokens and loss within 1e-5, logits within `logits_atol`; greedy tokens equal.
+
+    The sums in float32 are taken in another order.
+    """
     real = mask[..., None]
-    np.testing.assert_allclose(ours['states'] * real, theirs['states'] * real, atol=atol)
-    np.testing.assert_allclose(ours['logits'], theirs['logits'], atol=2 * atol)
+    np.testing.assert_allclose(ours['states'] * real, theirs['states'] * real, atol=1e-5)
+    np.testing.assert_allclose(ours['logits'], theirs['logits'], atol=logits_atol)
     np.testing.assert_allclose(ours['loss'], theirs['loss'], rtol=1e-5)
     np.testing.assert_array_equal(ours['greedy'], theirs['greedy'])
+
+
+def assert_gradients_close(
+    config: architectures.Architecture,
+    gradients: Params,
+    theirs: dict[str, np.ndarray],
+    folder: pathlib.Path,
+    *,
+    rtol: float = 1e-5,
+) -> None:
+    """Each within `rtol` of the largest element of its tensor.
+
+    Written to a folder as a checkpoint, they come out under the names that PyTorch gives them.
+    """
+    huggingface.save_student(folder, config, gradients)
+    written = folders.tensors_of(folder)
+    expected = {
+        name.removeprefix('gradient/'): gradient
+        for name, gradient in theirs.items()
+        if name.startswith('gradient/')
+    }
+    assert set(written) == set(expected)
+    for name, gradient in written.items():
+        scale = np.abs(expected[name]).max()
+        np.testing.assert_allclose(gradient, expected[name], atol=rtol * scale, err_msg=name)
+
+
+def load_golden(
+    name: str, folder: pathlib.Path
+) -> tuple[architectures.Architecture, Params, dict[str, np.ndarray]]:
+    """Reads a checkpoint of PyTorch's that is kept with what PyTorch computed from it.
+
+    Returns:
+      The architecture and parameters as `load_student` reads them, and the arrays.
+    """
+    golden = dict(np.load(GOLDEN / f'{name}.npz'))
+    (folder / 'config.json').write_text(str(golden['config']))
+    tensors = {k.removeprefix('tensor/'): v for k, v in golden.items() if k.startswith('tensor/')}
+    folders.rewrite(folder, tensors)
+    return *huggingface.load_student(folder), golden

@@ -1,107 +1,115 @@
-"""The architecture of a Qwen2.5 (and of Qwen2, which is the same one)."""
+"""The architecture of a decoder-only model; what families differ in are fields of one dataclass."""
 
 import dataclasses
+from typing import Any
 
-# d_model, d_ff, layers, num_heads, num_kv_heads, tied_head, vocab_size as published. The 7B has the
-# tokenizer of the others and more rows.
-_SIZES = {
-    'tiny': (128, 256, 2, 4, 2, True, 151936),
-    '0.5b': (896, 4864, 24, 14, 2, True, 151936),
-    '1.5b': (1536, 8960, 28, 12, 2, True, 151936),
-    '3b': (2048, 11008, 36, 16, 2, True, 151936),
-    '7b': (3584, 18944, 28, 28, 4, False, 152064),
-}
+from qcrd_jax.models.base import check_config, require
 
-SIZES = tuple(_SIZES)
+SCALINGS = ('linear', 'llama3')
 
 
 @dataclasses.dataclass(frozen=True)
-class Qwen2Config:
-    """Shapes and constants of a Qwen2.5; the defaults are those of the 0.5B.
+class RopeScaling:
+    """How rotary positions are slowed down for sequences longer than those first trained on.
 
     Attributes:
-      vocab_size: rows of the embedding; the published ones have more than their tokenizers use.
+      kind: 'linear', every pair of a head turns `factor` times slower; 'llama3', pairs that turn
+        often within `original_positions` keep their pace, those that hardly turn slow down by
+        `factor`, and those between are blended.
+      factor: how many times slower.
+      low_turns: pairs with at most so many turns are slowed down in full; read by 'llama3'.
+      high_turns: pairs with at least so many turns keep their pace; read by 'llama3'.
+      original_positions: the length that the turns are counted over; read by 'llama3'.
+    """
+
+    kind: str
+    factor: float
+    low_turns: float = 1.0
+    high_turns: float = 4.0
+    original_positions: int = 8192
+
+    def __post_init__(self):
+        require(self, 'kind', self.kind in SCALINGS, f'one of {", ".join(SCALINGS)}')
+        require(self, 'factor', self.factor > 0, 'more than 0')
+        ordered = self.high_turns > self.low_turns
+        require(self, 'high_turns', ordered, f'more than low_turns = {self.low_turns}')
+        require(self, 'original_positions', self.original_positions >= 1, 'at least 1')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DecoderConfig:
+    """Shapes and constants of a decoder-only model.
+
+    Attributes:
+      model_type: the family, as Hugging Face calls it; only read where a folder is written.
+      vocab_size: rows of the embedding; many published ones have more than their tokenizers use.
       d_model: width of the residual stream.
-      d_kv: size of one head; even, for rotary positions turn pairs.
+      d_kv: size of one head; even, for rotary positions turn pairs. `num_heads * d_kv` need not be
+        `d_model`.
       d_ff: inner width of the feed-forward layers.
       num_heads: attention heads of the queries.
       num_kv_heads: heads of the keys and values, each for as many consecutive heads of queries.
       num_layers: layers.
+      qkv_bias: queries, keys and values have biases (Qwen2).
+      qk_norm: each head of queries and keys is normed before it is turned (Qwen3).
       rope_theta: base of the rotary positions' wavelengths.
+      rope_scaling: how those are stretched, or None.
       tied_head: the logits are taken against the embedding itself.
       norm_epsilon: added to the mean square in the norms.
-      dropout_rate: of the attention weights, where a dropout key is passed; Qwen2 has no other.
+      dropout_rate: of the attention weights, where a dropout key is passed; there is no other.
       max_positions: the longest sequence it was made for. Nothing here depends on it; it is kept
         for the folders that are written.
       pad_id: id of the padding token; another one than that of EOS, which is learned.
       eos_id: id that ends every sequence.
       start_id: id that an answer starts after; it follows the prompt.
+      stop_ids: all ids at which transformers ends a text, where they are more than `eos_id`; kept
+        for the folders that are written.
     """
 
-    vocab_size: int = 151936
-    d_model: int = 896
-    d_kv: int = 64
-    d_ff: int = 4864
-    num_heads: int = 14
-    num_kv_heads: int = 2
-    num_layers: int = 24
-    rope_theta: float = 1e6
-    tied_head: bool = True
+    model_type: str
+    vocab_size: int
+    d_model: int
+    d_kv: int
+    d_ff: int
+    num_heads: int
+    num_kv_heads: int
+    num_layers: int
+    qkv_bias: bool = False
+    qk_norm: bool = False
+    rope_theta: float = 10000.0
+    rope_scaling: RopeScaling | None = None
+    tied_head: bool = False
     norm_epsilon: float = 1e-6
     dropout_rate: float = 0.0
-    max_positions: int = 32768
-    pad_id: int = 151662  # <|fim_pad|>
-    eos_id: int = 151643  # <|endoftext|>
-    start_id: int = 198  # a newline
+    max_positions: int = 2048
+    pad_id: int
+    eos_id: int
+    start_id: int
+    stop_ids: tuple[int, ...] = ()
 
     def __post_init__(self):
-        counts = ('vocab_size', 'd_model', 'd_ff', 'num_heads', 'num_kv_heads', 'num_layers')
-        for name in (*counts, 'max_positions'):
-            if getattr(self, name) < 1:
-                raise ValueError(
-                    f'Qwen2Config.{name}: expected at least 1, got {getattr(self, name)}'
-                )
-        if self.d_kv < 2 or self.d_kv % 2:
-            raise ValueError(f'Qwen2Config.d_kv: expected an even number, got {self.d_kv}')
-        if self.num_heads % self.num_kv_heads:
-            raise ValueError(
-                f'Qwen2Config.num_kv_heads: expected a divisor of num_heads = {self.num_heads}, '
-                f'got {self.num_kv_heads}'
-            )
-        if not self.rope_theta > 0:
-            raise ValueError(f'Qwen2Config.rope_theta: expected more than 0, got {self.rope_theta}')
-        if not 0.0 <= self.dropout_rate < 1.0:
-            raise ValueError(f'Qwen2Config.dropout_rate: expected [0, 1), got {self.dropout_rate}')
-        for name in ('pad_id', 'eos_id', 'start_id'):
-            if not 0 <= getattr(self, name) < self.vocab_size:
-                raise ValueError(
-                    f'Qwen2Config.{name}: expected an id below vocab_size = {self.vocab_size}, '
-                    f'got {getattr(self, name)}'
-                )
-        if self.pad_id == self.eos_id:
-            raise ValueError(
-                f'Qwen2Config.pad_id: expected another id than eos_id, got {self.pad_id} for both; '
-                'what is padded is not learned, and EOS must be'
-            )
+        check_config(self, 'num_kv_heads', 'num_layers', 'max_positions')
+        require(self, 'd_kv', self.d_kv % 2 == 0, 'an even number')
+        shared = self.num_heads % self.num_kv_heads == 0
+        require(self, 'num_kv_heads', shared, f'a divisor of num_heads = {self.num_heads}')
+        require(self, 'rope_theta', self.rope_theta > 0, 'more than 0')
+        # What is padded is not learned, and EOS must be.
+        apart = self.pad_id != self.eos_id
+        require(self, 'pad_id', apart, f'another id than eos_id = {self.eos_id}')
 
-    @classmethod
-    def named(cls, size: str, **fields) -> 'Qwen2Config':
-        """Returns one of the published sizes, or `tiny`, which is ours, with some fields changed.
 
-        >>> Qwen2Config.named('1.5b').num_layers
-        28
-        """
-        if size not in _SIZES:
-            raise ValueError(f'size: expected one of {", ".join(_SIZES)}; got {size!r}')
-        d_model, d_ff, num_layers, num_heads, num_kv_heads, tied_head, vocab_size = _SIZES[size]
-        shapes = {
-            'vocab_size': vocab_size,
-            'd_model': d_model,
-            'd_kv': d_model // num_heads,
-            'd_ff': d_ff,
-            'num_heads': num_heads,
-            'num_kv_heads': num_kv_heads,
-            'num_layers': num_layers,
-            'tied_head': tied_head,
-        }
-        return cls(**{**shapes, **fields})
+def sizes(
+    rows: dict[str, tuple[tuple[int, int, int, int, int, int], dict[str, Any]]], **constants: Any
+) -> dict[str, DecoderConfig]:
+    """Returns the sizes of one version.
+
+    Args:
+      rows: by name: d_model, d_kv, d_ff, num_heads, num_kv_heads and num_layers; then the fields in
+        which a size differs from the others.
+      constants: the fields that all sizes share.
+    """
+    names = ('d_model', 'd_kv', 'd_ff', 'num_heads', 'num_kv_heads', 'num_layers')
+    return {
+        size: DecoderConfig(**{**constants, **dict(zip(names, shape, strict=True)), **fields})
+        for size, (shape, fields) in rows.items()
+    }

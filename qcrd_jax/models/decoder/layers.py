@@ -1,4 +1,4 @@
-"""The layers of Qwen2.5 as Flax Linen modules, scanned.
+"""The layers of a decoder-only model as Flax Linen modules, scanned.
 
 A sequence is what is there already (the `past`: a question's keys and values, which its R
 rationales share) and what is computed (its `own` tokens, [B, R, T]); one softmax goes over both.
@@ -7,6 +7,7 @@ Reading a question is the same thing with R = 1 and no past.
 In shapes, G is the number of heads of keys and values, and Q that of the query heads of each.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -15,10 +16,30 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from qcrd_jax.models.decoder.config import Qwen2Config
-from qcrd_jax.models.layers import Dropout, RMSNorm
+from qcrd_jax.models.decoder.config import DecoderConfig
+from qcrd_jax.models.layers import Dropout, RMSNorm, scan_layers, write_column
 
-_INITIAL = nn.initializers.normal(0.02)  # of every matrix, as Qwen's own code draws them
+_INITIAL = nn.initializers.normal(0.02)  # of every matrix, as transformers draws them
+
+
+def rotary_frequencies(config: DecoderConfig) -> Float[np.ndarray, 'half']:
+    """Returns the angles by which the pairs of a head turn from one position to the next.
+
+    The float32 arithmetic is that of the published checkpoints' own code.
+    """
+    exponents = np.arange(0, config.d_kv, 2, dtype=np.float32) / np.float32(config.d_kv)
+    frequencies = 1 / np.float32(config.rope_theta) ** exponents
+    scaling = config.rope_scaling
+    if scaling is None:
+        return frequencies
+    slow = frequencies / np.float32(scaling.factor)
+    if scaling.kind == 'linear':
+        return slow
+    # How often a pair turns within the length that the model was first trained on.
+    turns = scaling.original_positions * frequencies / np.float32(2 * math.pi)
+    kept = (turns - scaling.low_turns) / (scaling.high_turns - scaling.low_turns)
+    kept = np.clip(kept, 0, 1).astype(np.float32)
+    return kept * frequencies + (1 - kept) * slow
 
 
 class Rotation(NamedTuple):
@@ -28,14 +49,9 @@ class Rotation(NamedTuple):
     sin: Float[Array, 'B T half']
 
     @classmethod
-    def at(cls, config: Qwen2Config, positions: Int[Array, 'B T']) -> 'Rotation':
-        """Returns the rotation at each position.
-
-        The frequencies' float32 arithmetic is that of the published checkpoints' own code.
-        """
-        exponents = np.arange(0, config.d_kv, 2, dtype=np.float32) / np.float32(config.d_kv)
-        frequencies = 1 / np.float32(config.rope_theta) ** exponents
-        angles = positions[..., None].astype(jnp.float32) * frequencies
+    def at(cls, config: DecoderConfig, positions: Int[Array, 'B T']) -> 'Rotation':
+        """Returns the rotation at each position."""
+        angles = positions[..., None].astype(jnp.float32) * rotary_frequencies(config)
         return cls(jnp.cos(angles), jnp.sin(angles))
 
     def turn(self, x: Float[Array, 'B R T ...']) -> Float[Array, 'B R T ...']:
@@ -69,7 +85,7 @@ class Past(NamedTuple):
 class Attention(nn.Module):
     """Attention with fewer heads of keys and values than of queries, and rotary positions."""
 
-    config: Qwen2Config
+    config: DecoderConfig
     dtype: Any
 
     def setup(self):
@@ -77,12 +93,16 @@ class Attention(nn.Module):
         widths = {name: c.num_kv_heads * c.d_kv for name in ('key', 'value')}
         widths['query'] = c.num_heads * c.d_kv
         self.projections = {
-            name: (
-                self.param(name, _INITIAL, (c.d_model, width)),
-                self.param(f'{name}_bias', nn.initializers.zeros, (width,)),
-            )
-            for name, width in widths.items()
+            name: self.param(name, _INITIAL, (c.d_model, width)) for name, width in widths.items()
         }
+        if c.qkv_bias:
+            self.biases = {
+                name: self.param(f'{name}_bias', nn.initializers.zeros, (width,))
+                for name, width in widths.items()
+            }
+        if c.qk_norm:
+            self.query_norm = RMSNorm(c.norm_epsilon, self.dtype)
+            self.key_norm = RMSNorm(c.norm_epsilon, self.dtype)
         self.out = self.param('out', _INITIAL, (c.num_heads * c.d_kv, c.d_model))
         self.dropout = Dropout(c.dropout_rate, shared_axis=2)  # of [B, G, R, Q, T, S + T]
 
@@ -120,11 +140,7 @@ class Attention(nn.Module):
         queries, key, value = self._project(x, rotation)
         batch, rows, _, groups, shared, size = queries.shape
         sequences, length, _ = keys.shape
-        column = (sequences, 1, size)
-        keys = jax.lax.dynamic_update_slice_in_dim(keys, key.reshape(column), position, axis=1)
-        values = jax.lax.dynamic_update_slice_in_dim(
-            values, value.reshape(column), position, axis=1
-        )
+        keys, values = write_column(keys, key, position), write_column(values, value, position)
         own = jnp.einsum(
             'xqh,xuh->xqu',
             queries.reshape(sequences, shared, size),
@@ -142,11 +158,15 @@ class Attention(nn.Module):
         c = self.config
 
         def project(name, *heads):
-            matrix, bias = (weight.astype(self.dtype) for weight in self.projections[name])
-            return (x @ matrix + bias).reshape(*x.shape[:3], *heads, c.d_kv)
+            y = x @ self.projections[name].astype(self.dtype)
+            if c.qkv_bias:
+                y = y + self.biases[name].astype(self.dtype)
+            return y.reshape(*x.shape[:3], *heads, c.d_kv)
 
         queries = project('query', c.num_kv_heads, c.num_heads // c.num_kv_heads)
         keys, values = (project(name, c.num_kv_heads) for name in ('key', 'value'))
+        if c.qk_norm:
+            queries, keys = self.query_norm(queries), self.key_norm(keys)
         return rotation.turn(queries), rotation.turn(keys), values
 
     def _weights(self, queries, past, own, own_mask):
@@ -176,7 +196,7 @@ class Attention(nn.Module):
 class FeedForward(nn.Module):
     """SwiGLU: a gate that goes through SiLU times a second projection, and the way back."""
 
-    config: Qwen2Config
+    config: DecoderConfig
     dtype: Any
 
     @nn.compact
@@ -193,7 +213,7 @@ class FeedForward(nn.Module):
 class Layer(nn.Module):
     """Attention and feed-forward, each normed before and added to the stream."""
 
-    config: Qwen2Config
+    config: DecoderConfig
     dtype: Any
 
     def setup(self):
@@ -231,7 +251,7 @@ class Layer(nn.Module):
 class Body(nn.Module):
     """All layers and the final norm."""
 
-    config: Qwen2Config
+    config: DecoderConfig
     dtype: Any
 
     @nn.compact
@@ -244,16 +264,8 @@ class Body(nn.Module):
           The states that the head reads out, and the keys and values [B, layers, R, T, G, H].
         """
         c = self.config
-        scanned = nn.scan(
-            Layer,
-            variable_axes={'params': 0},
-            split_rngs={'params': True, 'dropout': True},
-            in_axes=(nn.broadcast, nn.broadcast, nn.broadcast, 1, 1),
-            out_axes=1,
-            length=c.num_layers,
-            # Two layers compile and run faster in line; more of them would compile ever longer.
-            unroll=c.num_layers if c.num_layers <= 2 else 1,
-        )
+        by_layer = (nn.broadcast, nn.broadcast, nn.broadcast, 1, 1)
+        scanned = scan_layers(Layer, c.num_layers, in_axes=by_layer, out_axes=1)
         x, own = scanned(c, self.dtype, name='layers')(
             x, rotation, mask, past.mask, past.keys, past.values
         )
@@ -261,5 +273,5 @@ class Body(nn.Module):
 
     @nn.compact
     def final(self, x: jax.Array) -> jax.Array:
-        """The final norm alone, after the layers were run one by one."""
+        """Only the final norm, after the layers were run one by one."""
         return RMSNorm(self.config.norm_epsilon, self.dtype, name='final_norm')(x)

@@ -1,6 +1,7 @@
-"""Qwen2.5 as a student: a decoder alone, which reads the question and goes on with the rationale.
+"""A decoder-only student, which reads the question and continues with the rationale.
 
-What it computes is Qwen2's causal language model on the sequence
+Qwen2, Qwen3, Llama, SmolLM2 and Mistral are one implementation (`DecoderConfig` distinguishes
+them). What it computes is their causal language model on the sequence
 
     prompt without its last EOS, start_id, targets
 
@@ -14,19 +15,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from qcrd_jax.models.decoder import layers as qwen2_layers
-from qcrd_jax.models.decoder.config import Qwen2Config
-from qcrd_jax.models.layers import (
-    cast_matrices,
-    check_compute_dtype,
-    dropout_rngs,
-    last_true,
-    unstack,
-)
+from qcrd_jax.models.base import EncoderBase, StudentBase, apply, stacked_axes, unstack
+from qcrd_jax.models.decoder import layers as decoder_layers
+from qcrd_jax.models.decoder.config import DecoderConfig
+from qcrd_jax.models.layers import last_true
 from qcrd_jax.models.protocol import Params
 
 
-class Qwen2Context(NamedTuple):
+class DecoderContext(NamedTuple):
     """A question that was read, shared by all its rationales.
 
     Attributes:
@@ -42,7 +38,7 @@ class Qwen2Context(NamedTuple):
     lengths: Int[Array, ' B']
 
 
-class Qwen2Cache(NamedTuple):
+class DecoderCache(NamedTuple):
     """Keys and values while decoding, a tuple entry per layer.
 
     Attributes:
@@ -65,50 +61,27 @@ class Qwen2Cache(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Qwen2Student:
-    """The functions of `protocol.Student` for one Qwen2.5 architecture.
+class DecoderStudent(StudentBase):
+    """The functions of `protocol.Student` for one decoder-only architecture.
 
     Parameters are `{'embedding', 'body'}` and, with an untied head, `'head'`; the layers are
     stacked along the first axis of every leaf under `'layers'`.
-
-    Attributes:
-      config: the architecture.
-      compute_dtype: of the matrix products, float32 or bfloat16. Parameters, softmax, rotary
-        positions, the statistics of the norms and the logits are float32 in either case.
     """
 
-    config: Qwen2Config
-    compute_dtype: Any = jnp.float32
-
-    def __post_init__(self):
-        object.__setattr__(self, 'compute_dtype', check_compute_dtype(self.compute_dtype))
+    config: DecoderConfig
 
     @property
-    def vocab_size(self) -> int:
-        return self.config.vocab_size
+    def encoder(self) -> 'DecoderEncoder':
+        """The body, which reads text as the student does."""
+        return DecoderEncoder(self.config, self.compute_dtype)
 
     @property
-    def pad_id(self) -> int:
-        return self.config.pad_id
-
-    @property
-    def eos_id(self) -> int:
-        return self.config.eos_id
-
-    @property
-    def start_id(self) -> int:
-        return self.config.start_id
-
-    @property
-    def encoder(self) -> 'Qwen2Encoder':
-        return Qwen2Encoder(self.config, self.compute_dtype)
-
-    @property
-    def cache_axes(self) -> Qwen2Cache:
-        return Qwen2Cache(*(0 for _ in Qwen2Cache._fields))._replace(position=None)
+    def cache_axes(self) -> DecoderCache:
+        """All leaves are stacked but the position."""
+        return stacked_axes(DecoderCache)
 
     def init(self, key: jax.Array) -> Params:
-        """Returns random float32 parameters, drawn as Qwen's own code draws them."""
+        """Returns random float32 parameters, drawn as transformers draws them."""
         body_key, head_key = jax.random.split(key)
         params = self.encoder.init(body_key)
         if not self.config.tied_head:
@@ -121,17 +94,17 @@ class Qwen2Student:
         tokens: Int[Array, 'B S'],
         mask: Bool[Array, 'B S'],
         dropout_key: jax.Array | None = None,
-    ) -> Qwen2Context:
+    ) -> DecoderContext:
         """Reads each question once, all but an EOS at its end: the answer is still to come."""
         mask = _without_last_eos(tokens, mask, self.eos_id)
-        _, own = _read(self.config, self.compute_dtype, params, tokens, mask, dropout_key)
+        _, own = self.encoder.read(params, tokens, mask, dropout_key)
         keys, values = (jnp.swapaxes(leaf[:, :, 0], 2, 3) for leaf in own)
-        return Qwen2Context(keys, values, mask, jnp.sum(mask, axis=-1, dtype=jnp.int32))
+        return DecoderContext(keys, values, mask, jnp.sum(mask, axis=-1, dtype=jnp.int32))
 
     def decode(
         self,
         params: Params,
-        context: Qwen2Context,
+        context: DecoderContext,
         targets: Int[Array, 'B R T'],
         dropout_key: jax.Array | None = None,
     ) -> Float[Array, 'B R T V']:
@@ -139,37 +112,28 @@ class Qwen2Student:
 
         Padding at the end of a target needs no mask, for no real token looks ahead.
         """
-        shifted = jnp.pad(
-            targets[..., :-1], ((0, 0), (0, 0), (1, 0)), constant_values=self.start_id
-        )
         places = jnp.arange(targets.shape[-1])
-        states, _ = qwen2_layers.Body(self.config, self.compute_dtype).apply(
-            {'params': params['body']},
-            params['embedding'][shifted].astype(self.compute_dtype),
-            qwen2_layers.Rotation.at(self.config, context.lengths[:, None] + places),
+        states, _ = apply(
+            decoder_layers.Body(self.config, self.compute_dtype),
+            params['body'],
+            self.embed_shifted(params, targets),
+            decoder_layers.Rotation.at(self.config, context.lengths[:, None] + places),
             (places[None, :] <= places[:, None])[None],
-            qwen2_layers.Past(context.keys, context.values, context.mask),
-            rngs=dropout_rngs(dropout_key),
+            decoder_layers.Past(context.keys, context.values, context.mask),
+            dropout_key=dropout_key,
         )
-        return self._logits(params, states)
+        return self.read_out(params, states)
 
     def cast_for_decoding(self, params: Params) -> Params:
         """Returns parameters of which `decode_step` reads every weight just once.
 
-        The matrices are cast to `compute_dtype` and the layers unstacked: a slice of a stacked
-        array would be copied for every token.
+        All of it is cast, and the layers are unstacked.
         """
-        tables = {name: params[name] for name in ('embedding', 'head') if name in params}
-        layers = tuple(
-            cast_matrices(layer, self.compute_dtype)
-            for layer in unstack(params['body']['layers'], self.config.num_layers)
-        )
-        tables = cast_matrices(tables, self.compute_dtype)
-        return {**params, **tables, 'body': {**params['body'], 'layers': layers}}
+        return self.cast_stack(params, 'body')
 
     def start_decoding(
-        self, params: Params, context: Qwen2Context, num_rationales: int, max_length: int
-    ) -> Qwen2Cache:
+        self, params: Params, context: DecoderContext, num_rationales: int, max_length: int
+    ) -> DecoderCache:
         """Returns the cache before the first token, its buffers `max_length` long.
 
         Args:
@@ -182,7 +146,7 @@ class Qwen2Student:
         c = self.config
         shape = (context.mask.shape[0] * num_rationales * c.num_kv_heads, max_length, c.d_kv)
         empty = tuple(jnp.zeros(shape, self.compute_dtype) for _ in range(c.num_layers))
-        return Qwen2Cache(
+        return DecoderCache(
             keys=empty,
             values=empty,
             context_keys=tuple(context.keys[:, i] for i in range(c.num_layers)),
@@ -193,24 +157,25 @@ class Qwen2Student:
         )
 
     def decode_step(
-        self, params: Params, cache: Qwen2Cache, token: Int[Array, 'B R']
-    ) -> tuple[Float[Array, 'B R V'], Qwen2Cache]:
+        self, params: Params, cache: DecoderCache, token: Int[Array, 'B R']
+    ) -> tuple[Float[Array, 'B R V'], DecoderCache]:
         """Feeds one token per rationale (the first is `start_id`), returns the next one's logits.
 
         Only the new column of the keys and values is written; in a loop that carries the cache
         this happens in place.
         """
         c = self.config
-        layer = qwen2_layers.Layer(c, self.compute_dtype)
-        rotation = qwen2_layers.Rotation.at(c, cache.lengths[:, None] + cache.position)
-        x = params['embedding'][token[:, :, None]].astype(self.compute_dtype)
+        layer = decoder_layers.Layer(c, self.compute_dtype)
+        rotation = decoder_layers.Rotation.at(c, cache.lengths[:, None] + cache.position)
+        x = self.embed(params, token[:, :, None])
         keys, values = list(cache.keys), list(cache.values)
-        for i, weights in enumerate(unstack(params['body']['layers'], c.num_layers)):
-            past = qwen2_layers.Past(
+        for i, weights in enumerate(unstack(params['body']['layers'])):
+            past = decoder_layers.Past(
                 cache.context_keys[i], cache.context_values[i], cache.context_mask
             )
-            x, keys[i], values[i] = layer.apply(
-                {'params': weights},
+            x, keys[i], values[i] = apply(
+                layer,
+                weights,
                 x,
                 rotation,
                 keys[i],
@@ -219,63 +184,31 @@ class Qwen2Student:
                 past,
                 method='step',
             )
-        body = qwen2_layers.Body(c, self.compute_dtype)
-        x = body.apply({'params': params['body']}, x, method='final')
+        body = decoder_layers.Body(c, self.compute_dtype)
+        x = apply(body, params['body'], x, method='final')
         cache = cache._replace(keys=tuple(keys), values=tuple(values), position=cache.position + 1)
-        return self._logits(params, x)[:, :, 0], cache
-
-    def _logits(self, params: Params, states: jax.Array) -> jax.Array:
-        head = params['embedding' if self.config.tied_head else 'head']
-        return jnp.einsum(
-            'brtd,vd->brtv',
-            states,
-            head.astype(self.compute_dtype),
-            preferred_element_type=jnp.float32,
-        )
+        return self.read_out(params, x)[:, :, 0], cache
 
 
 @dataclasses.dataclass(frozen=True)
-class Qwen2Encoder:
+class DecoderEncoder(EncoderBase):
     """The functions of `protocol.Encoder`: parameters are `{'embedding', 'body'}`.
 
-    A state sees the tokens before it alone, so that only the last ones have seen the whole text.
-
-    Attributes:
-      config: the architecture; its head and `start_id` are not read.
-      compute_dtype: as `Qwen2Student` has it.
+    A state sees only the tokens before it, so that only the last ones have seen the whole text. The
+    head and the `start_id` of the config are not read.
     """
 
-    config: Qwen2Config
-    compute_dtype: Any = jnp.float32
-
-    def __post_init__(self):
-        object.__setattr__(self, 'compute_dtype', check_compute_dtype(self.compute_dtype))
-
-    @property
-    def vocab_size(self) -> int:
-        return self.config.vocab_size
-
-    @property
-    def pad_id(self) -> int:
-        return self.config.pad_id
-
-    @property
-    def eos_id(self) -> int:
-        return self.config.eos_id
-
-    @property
-    def width(self) -> int:
-        return self.config.d_model
+    config: DecoderConfig
 
     def init(self, key: jax.Array) -> Params:
-        """Returns random float32 parameters, drawn as Qwen's own code draws them."""
+        """Returns random float32 parameters, drawn as transformers draws them."""
         c = self.config
         embedding_key, body_key = jax.random.split(key)
         position, mask = jnp.zeros((1, 1), jnp.int32), jnp.ones((1, 1, 1), bool)
-        variables = qwen2_layers.Body(c, jnp.float32).init(
+        variables = decoder_layers.Body(c, jnp.float32).init(
             body_key,
             jnp.zeros((1, 1, 1, c.d_model)),
-            qwen2_layers.Rotation.at(c, position),
+            decoder_layers.Rotation.at(c, position),
             mask,
             _no_past(c, jnp.float32, 1),
         )
@@ -293,36 +226,38 @@ class Qwen2Encoder:
         dropout_key: jax.Array | None = None,
     ) -> Float[Array, 'B S D']:
         """Returns the states after the final norm, EOS included wherever it stands."""
-        states, _ = _read(self.config, self.compute_dtype, params, tokens, mask, dropout_key)
-        return states[:, 0]
+        return self.read(params, tokens, mask, dropout_key)[0][:, 0]
+
+    def read(
+        self,
+        params: Params,
+        tokens: Int[Array, 'B S'],
+        mask: Bool[Array, 'B S'],
+        dropout_key: jax.Array | None = None,
+    ) -> tuple[Float[Array, 'B 1 S D'], tuple[jax.Array, jax.Array]]:
+        """Runs texts; the real tokens stand at the positions 0, 1, ... wherever the padding is.
+
+        Returns:
+          The states, and the keys and values [B, layers, 1, S, G, H] of all layers.
+        """
+        positions = jnp.maximum(jnp.cumsum(mask, axis=-1) - 1, 0)
+        places = jnp.arange(tokens.shape[1])
+        causal = places[None, :] <= places[:, None]
+        return apply(
+            decoder_layers.Body(self.config, self.compute_dtype),
+            params['body'],
+            self.embed(params, tokens[:, None]),
+            decoder_layers.Rotation.at(self.config, positions),
+            causal & mask[:, None, :],
+            _no_past(self.config, self.compute_dtype, tokens.shape[0]),
+            dropout_key=dropout_key,
+        )
 
 
-def _read(
-    config: Qwen2Config,
-    compute_dtype: Any,
-    params: Params,
-    tokens: Int[Array, 'B S'],
-    mask: Bool[Array, 'B S'],
-    dropout_key: jax.Array | None,
-) -> tuple[Float[Array, 'B 1 S D'], tuple[jax.Array, jax.Array]]:
-    """Runs texts; the real tokens stand at the positions 0, 1, ... wherever the padding is."""
-    positions = jnp.maximum(jnp.cumsum(mask, axis=-1) - 1, 0)
-    places = jnp.arange(tokens.shape[1])
-    causal = places[None, :] <= places[:, None]
-    return qwen2_layers.Body(config, compute_dtype).apply(
-        {'params': params['body']},
-        params['embedding'][tokens[:, None]].astype(compute_dtype),
-        qwen2_layers.Rotation.at(config, positions),
-        causal & mask[:, None, :],
-        _no_past(config, compute_dtype, tokens.shape[0]),
-        rngs=dropout_rngs(dropout_key),
-    )
-
-
-def _no_past(config: Qwen2Config, dtype: Any, batch: int) -> qwen2_layers.Past:
+def _no_past(config: DecoderConfig, dtype: Any, batch: int) -> decoder_layers.Past:
     shape = (batch, config.num_layers, config.num_kv_heads, 0, config.d_kv)
     nothing = jnp.zeros(shape, dtype)
-    return qwen2_layers.Past(nothing, nothing, jnp.zeros((batch, 0), bool))
+    return decoder_layers.Past(nothing, nothing, jnp.zeros((batch, 0), bool))
 
 
 def _without_last_eos(
@@ -332,5 +267,5 @@ def _without_last_eos(
     return mask & ~(last_true(mask) & (tokens == eos_id))
 
 
-def _random_table(config: Qwen2Config, key: jax.Array) -> jax.Array:
+def _random_table(config: DecoderConfig, key: jax.Array) -> jax.Array:
     return 0.02 * jax.random.normal(key, (config.vocab_size, config.d_model))

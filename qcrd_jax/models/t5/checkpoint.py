@@ -1,4 +1,4 @@
-"""T5 checkpoints in Hugging Face's format: v1.0, v1.1, Flan, mT5, encoders alone.
+"""T5 checkpoints in Hugging Face's format: v1.0, v1.1, Flan, mT5, and only their encoders.
 
 `huggingface` reads and writes folders through the functions here that have no underscore.
 """
@@ -13,9 +13,7 @@ from qcrd_jax.errors import InputError
 from qcrd_jax.models.protocol import Params
 from qcrd_jax.models.safetensors_files import StoredTensor, read_checkpoint
 from qcrd_jax.models.t5.config import T5Config
-from qcrd_jax.models.tensor_places import Fields, Place, assemble, take_apart
-
-MODEL_TYPES = ('t5', 'mt5')
+from qcrd_jax.models.tensor_places import Fields, Opened, Place, take_apart
 
 _EMBEDDINGS = ('shared.weight', 'encoder.embed_tokens.weight', 'decoder.embed_tokens.weight')
 _HEAD = 'lm_head.weight'
@@ -23,8 +21,8 @@ _HEAD = 'lm_head.weight'
 _STRAY = 'decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight'
 
 
-def load_student(folder: pathlib.Path) -> tuple[T5Config, Params]:
-    """Reads an encoder-decoder; the parameters are those of `T5Student`."""
+def open_student(folder: pathlib.Path) -> Opened:
+    """Maps an encoder-decoder; the parameters are those of `T5Student`."""
     config = read_config(folder / 'config.json')
     tensors = read_checkpoint(folder)
     tensors.pop(_STRAY, None)
@@ -37,11 +35,11 @@ def load_student(folder: pathlib.Path) -> tuple[T5Config, Params]:
     tensors['shared.weight'] = embedding
     if not tied:
         tensors[_HEAD] = head
-    return config, assemble(folder, _places(config), tensors)
+    return Opened(config, _places(config), tensors)
 
 
-def load_encoder(folder: pathlib.Path) -> tuple[T5Config, Params]:
-    """Reads the encoder of a whole T5 or one alone; the parameters are those of `T5Encoder`."""
+def open_encoder(folder: pathlib.Path) -> Opened:
+    """Maps an encoder, of a whole T5 or by itself; the parameters are those of `T5Encoder`."""
     config = read_config(folder / 'config.json')
     tensors = {
         name: tensor
@@ -52,7 +50,7 @@ def load_encoder(folder: pathlib.Path) -> tuple[T5Config, Params]:
     tensors.pop(_HEAD, None)
     tensors['shared.weight'] = embedding
     places = _places(dataclasses.replace(config, tied_head=True), stacks=('encoder',))
-    return config, assemble(folder, places, tensors)
+    return Opened(config, places, tensors)
 
 
 def read_config(path: pathlib.Path) -> T5Config:
@@ -70,6 +68,7 @@ def read_config(path: pathlib.Path) -> T5Config:
     if not mt5:
         scaled = fields.get('scale_decoder_outputs', bool, scaled)
     pad_id = fields.get('pad_token_id', int, 0)
+    eos_id, *_ = fields.ids('eos_token_id', None) or (1,)  # of several the first one counts
     try:
         return T5Config(
             vocab_size=fields.get('vocab_size', int, 250112 if mt5 else 32128),
@@ -87,7 +86,7 @@ def read_config(path: pathlib.Path) -> T5Config:
             norm_epsilon=fields.get('layer_norm_epsilon', float, 1e-6),
             dropout_rate=fields.get('dropout_rate', float, 0.1),
             pad_id=pad_id,
-            eos_id=fields.get('eos_token_id', int, 1),
+            eos_id=eos_id,
             start_id=fields.get('decoder_start_token_id', int, pad_id),
         )
     except ValueError as error:

@@ -3,9 +3,12 @@
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+
+from qcrd_jax.models.base import check_config, require
 
 _exact_gelu = functools.partial(jax.nn.gelu, approximate=False)
 _tanh_gelu = functools.partial(jax.nn.gelu, approximate=True)
@@ -50,8 +53,6 @@ _SIZES = {
         'xl': (2048, 64, 5120, 32, 24),
     },
 }
-
-SIZES = {version: tuple(sizes) for version, sizes in _SIZES.items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,35 +99,18 @@ class T5Config:
     eos_id: int = 1
     start_id: int = 0
 
+    model_type: ClassVar[str] = 't5'  # what folders that are written say, those read as mT5 too
+
     def __post_init__(self):
-        counts = ('vocab_size', 'd_model', 'd_kv', 'd_ff', 'num_heads')
-        for name in (*counts, 'encoder_layers', 'decoder_layers'):
-            if getattr(self, name) < 1:
-                raise ValueError(f'T5Config.{name}: expected at least 1, got {getattr(self, name)}')
-        if self.activation not in ACTIVATIONS:
-            raise ValueError(
-                f'T5Config.activation: expected one of {", ".join(ACTIVATIONS)}; '
-                f'got {self.activation!r}'
-            )
-        if not 0.0 <= self.dropout_rate < 1.0:
-            raise ValueError(f'T5Config.dropout_rate: expected [0, 1), got {self.dropout_rate}')
+        check_config(self, 'encoder_layers', 'decoder_layers')
+        known = self.activation in ACTIVATIONS
+        require(self, 'activation', known, f'one of {", ".join(ACTIVATIONS)}')
         # Half of the buckets are for each direction, half of those for exact distances.
-        if self.relative_buckets < 4 or self.relative_buckets % 2:
-            raise ValueError(
-                'T5Config.relative_buckets: expected an even number of at least 4, '
-                f'got {self.relative_buckets}'
-            )
-        if self.relative_max_distance <= self.relative_buckets // 2:
-            raise ValueError(
-                'T5Config.relative_max_distance: expected more than relative_buckets / 2 = '
-                f'{self.relative_buckets // 2}, got {self.relative_max_distance}'
-            )
-        for name in ('pad_id', 'eos_id', 'start_id'):
-            if not 0 <= getattr(self, name) < self.vocab_size:
-                raise ValueError(
-                    f'T5Config.{name}: expected an id below vocab_size = {self.vocab_size}, '
-                    f'got {getattr(self, name)}'
-                )
+        fits = self.relative_buckets >= 4 and self.relative_buckets % 2 == 0
+        require(self, 'relative_buckets', fits, 'an even number of at least 4')
+        half = self.relative_buckets // 2
+        far = self.relative_max_distance > half
+        require(self, 'relative_max_distance', far, f'more than relative_buckets / 2 = {half}')
 
     @classmethod
     def named(cls, size: str, vocab_size: int = 32128, version: str = 'v1.0') -> 'T5Config':
@@ -154,3 +138,9 @@ class T5Config:
             tied_head=v1_0,
             scale_decoder_outputs=v1_0,
         )
+
+
+VERSIONS = {
+    version: {size: T5Config.named(size, version=version) for size in sizes}
+    for version, sizes in _SIZES.items()
+}

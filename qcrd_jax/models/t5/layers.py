@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qcrd_jax.models.layers import Dropout, RMSNorm
+from qcrd_jax.models.layers import Dropout, RMSNorm, scan_layers, write_column
 from qcrd_jax.models.t5.config import ACTIVATIONS, T5Config
 
 
@@ -101,12 +101,9 @@ class Attention(nn.Module):
           The output [B, R, 1, D], and keys and values with the column at `position` written.
         """
         queries, (key, value) = self.queries(x), self.keys_values(x)
-        column = (keys.shape[0], 1, keys.shape[2])
-        keys = jax.lax.dynamic_update_slice_in_dim(keys, key.reshape(column), position, axis=1)
-        values = jax.lax.dynamic_update_slice_in_dim(
-            values, value.reshape(column), position, axis=1
-        )
-        weights = self._weights(queries.reshape(column), keys, mask, bias)
+        keys, values = write_column(keys, key, position), write_column(values, value, position)
+        single = queries.reshape(keys.shape[0], 1, keys.shape[2])
+        weights = self._weights(single, keys, mask, bias)
         return self._merge((weights @ values).reshape(queries.shape)), keys, values
 
     def attend_context(
@@ -256,15 +253,7 @@ class _Stack(nn.Module):
         """Runs the scanned layers; all but x is the same for every layer."""
         c = self.config
         dropout = Dropout(c.dropout_rate, shared_axis)
-        scanned = nn.scan(
-            layer,
-            variable_axes={'params': 0},
-            split_rngs={'params': True, 'dropout': True},
-            in_axes=nn.broadcast,
-            length=length,
-            # Two layers compile and run faster in line; more of them would compile ever longer.
-            unroll=length if length <= 2 else 1,
-        )
+        scanned = scan_layers(layer, length, in_axes=nn.broadcast)
         x, _ = scanned(c, self.dtype, name='layers')(dropout(x), *shared)
         return dropout(RMSNorm(c.norm_epsilon, self.dtype, name='final_norm')(x))
 
@@ -307,5 +296,5 @@ class DecoderStack(_Stack):
 
     @nn.compact
     def final(self, x: jax.Array) -> jax.Array:
-        """The final norm alone, after the layers were run one by one."""
+        """Only the final norm, after the layers were run one by one."""
         return RMSNorm(self.config.norm_epsilon, self.dtype, name='final_norm')(x)

@@ -1,13 +1,13 @@
-"""T5 as a student: v1.0, v1.1 and Flan in one implementation (`T5Config` tells them apart)."""
+"""T5 as a student: v1.0, v1.1 and Flan in one implementation (`T5Config` distinguishes them)."""
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from qcrd_jax.models.layers import cast_matrices, check_compute_dtype, dropout_rngs, unstack
+from qcrd_jax.models.base import EncoderBase, StudentBase, apply, stacked_axes, unstack
 from qcrd_jax.models.protocol import Params
 from qcrd_jax.models.t5 import layers as t5_layers
 from qcrd_jax.models.t5.config import T5Config
@@ -48,47 +48,24 @@ class T5Cache(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class T5Student:
+class T5Student(StudentBase):
     """The functions of `protocol.Student` for one T5 architecture.
 
     Parameters are `{'embedding', 'encoder', 'decoder'}` and, with an untied head, `'head'`; the
     layers of a stack are stacked along the first axis of every leaf under its `'layers'`.
-
-    Attributes:
-      config: the architecture.
-      compute_dtype: of the matrix products, float32 or bfloat16. Parameters, softmax, the
-        statistics of the norms and the logits are float32 in either case.
     """
 
     config: T5Config
-    compute_dtype: Any = jnp.float32
-
-    def __post_init__(self):
-        object.__setattr__(self, 'compute_dtype', check_compute_dtype(self.compute_dtype))
-
-    @property
-    def vocab_size(self) -> int:
-        return self.config.vocab_size
-
-    @property
-    def pad_id(self) -> int:
-        return self.config.pad_id
-
-    @property
-    def eos_id(self) -> int:
-        return self.config.eos_id
-
-    @property
-    def start_id(self) -> int:
-        return self.config.start_id
 
     @property
     def encoder(self) -> 'T5Encoder':
+        """What encodes the questions."""
         return T5Encoder(self.config, self.compute_dtype)
 
     @property
     def cache_axes(self) -> T5Cache:
-        return T5Cache(*(0 for _ in T5Cache._fields))._replace(position=None)
+        """All leaves are stacked but the position."""
+        return stacked_axes(T5Cache)
 
     def init(self, key: jax.Array) -> Params:
         """Returns random float32 parameters, drawn as T5's own were."""
@@ -125,30 +102,22 @@ class T5Student:
 
         Padding at the end of a target needs no mask, for no real token looks ahead.
         """
-        shifted = jnp.pad(
-            targets[..., :-1], ((0, 0), (0, 0), (1, 0)), constant_values=self.start_id
-        )
-        x = params['embedding'][shifted].astype(self.compute_dtype)
-        states = t5_layers.DecoderStack(self.config, self.compute_dtype).apply(
-            {'params': params['decoder']},
-            x,
+        states = apply(
+            t5_layers.DecoderStack(self.config, self.compute_dtype),
+            params['decoder'],
+            self.embed_shifted(params, targets),
             context.states,
             context.mask,
-            rngs=dropout_rngs(dropout_key),
+            dropout_key=dropout_key,
         )
         return self._logits(params, states)
 
     def cast_for_decoding(self, params: Params) -> Params:
         """Returns parameters of which `decode_step` reads every weight just once.
 
-        The decoder's matrices are cast to `compute_dtype` and its layers unstacked: a slice of a
-        stacked array would be copied for every token. The encoder stays as it is.
+        The decoder's layers are cast and unstacked; the encoder stays as it is.
         """
-        layers = params['decoder']['layers']
-        cast = {name: cast_matrices(params[name], self.compute_dtype) for name in _heads(params)}
-        unstacked = unstack(layers, self.config.decoder_layers)
-        layers = tuple(cast_matrices(layer, self.compute_dtype) for layer in unstacked)
-        return {**params, **cast, 'decoder': {**params['decoder'], 'layers': layers}}
+        return self.cast_stack(params, 'decoder')
 
     def start_decoding(
         self, params: Params, context: T5Context, num_rationales: int, max_length: int
@@ -163,12 +132,12 @@ class T5Student:
         """
         c = self.config
         decoder = t5_layers.DecoderStack(c, self.compute_dtype)
-        biases = decoder.apply({'params': params['decoder']}, max_length, method='step_biases')
+        biases = apply(decoder, params['decoder'], max_length, method='step_biases')
         shape = (context.mask.shape[0] * num_rationales * c.num_heads, max_length, c.d_kv)
         layer = t5_layers.DecoderLayer(c, self.compute_dtype)
         shared = [
-            layer.apply({'params': weights}, context.states, method='context_keys_values')
-            for weights in unstack(params['decoder']['layers'], c.decoder_layers)
+            apply(layer, weights, context.states, method='context_keys_values')
+            for weights in unstack(params['decoder']['layers'])
         ]
         return T5Cache(
             keys=tuple(jnp.zeros(shape, self.compute_dtype) for _ in shared),
@@ -196,11 +165,12 @@ class T5Student:
         mask = jnp.arange(length) <= cache.position
         context_mask = cache.context_mask[:, None, None, :]
         layer = t5_layers.DecoderLayer(c, self.compute_dtype)
-        x = params['embedding'][token[:, :, None]].astype(self.compute_dtype)
+        x = self.embed(params, token[:, :, None])
         keys, values = list(cache.keys), list(cache.values)
-        for i, weights in enumerate(unstack(params['decoder']['layers'], c.decoder_layers)):
-            x, keys[i], values[i] = layer.apply(
-                {'params': weights},
+        for i, weights in enumerate(unstack(params['decoder']['layers'])):
+            x, keys[i], values[i] = apply(
+                layer,
+                weights,
                 x,
                 keys[i],
                 values[i],
@@ -213,52 +183,24 @@ class T5Student:
                 method='step',
             )
         decoder = t5_layers.DecoderStack(c, self.compute_dtype)
-        x = decoder.apply({'params': params['decoder']}, x, method='final')
+        x = apply(decoder, params['decoder'], x, method='final')
         cache = cache._replace(keys=tuple(keys), values=tuple(values), position=cache.position + 1)
         return self._logits(params, x)[:, :, 0], cache
 
     def _logits(self, params: Params, states: jax.Array) -> jax.Array:
         if self.config.scale_decoder_outputs:
             states = states * self.config.d_model**-0.5
-        head = params['embedding' if self.config.tied_head else 'head']
-        return jnp.einsum(
-            'brtd,vd->brtv',
-            states,
-            head.astype(self.compute_dtype),
-            preferred_element_type=jnp.float32,
-        )
+        return self.read_out(params, states)
 
 
 @dataclasses.dataclass(frozen=True)
-class T5Encoder:
+class T5Encoder(EncoderBase):
     """The functions of `protocol.Encoder`: parameters are `{'embedding', 'encoder'}`.
 
-    Attributes:
-      config: the architecture; what it says of a decoder is not read.
-      compute_dtype: as `T5Student` has it.
+    What the config says of a decoder is not read.
     """
 
     config: T5Config
-    compute_dtype: Any = jnp.float32
-
-    def __post_init__(self):
-        object.__setattr__(self, 'compute_dtype', check_compute_dtype(self.compute_dtype))
-
-    @property
-    def vocab_size(self) -> int:
-        return self.config.vocab_size
-
-    @property
-    def pad_id(self) -> int:
-        return self.config.pad_id
-
-    @property
-    def eos_id(self) -> int:
-        return self.config.eos_id
-
-    @property
-    def width(self) -> int:
-        return self.config.d_model
 
     def init(self, key: jax.Array) -> Params:
         """Returns random float32 parameters, drawn as T5's own were."""
@@ -283,10 +225,6 @@ class T5Encoder:
         dropout_key: jax.Array | None = None,
     ) -> Float[Array, 'B S D']:
         """Returns the encoder's output."""
-        x = params['embedding'][tokens].astype(self.compute_dtype)
+        x = self.embed(params, tokens)
         stack = t5_layers.EncoderStack(self.config, self.compute_dtype)
-        return stack.apply({'params': params['encoder']}, x, mask, rngs=dropout_rngs(dropout_key))
-
-
-def _heads(params: Params) -> list[str]:
-    return [name for name in ('embedding', 'head') if name in params]
+        return apply(stack, params['encoder'], x, mask, dropout_key=dropout_key)

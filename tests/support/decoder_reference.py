@@ -1,4 +1,4 @@
-"""PyTorch Qwen2 models with random weights, and what they compute, to compare with."""
+"""PyTorch decoder-only models with random weights, and what they compute, to compare with."""
 
 import contextlib
 
@@ -11,7 +11,7 @@ SMALL = {  # no two sizes alike
     'vocab_size': 37,
     'hidden_size': 24,
     'intermediate_size': 20,
-    'num_hidden_layers': 3,
+    'num_hidden_layers': 2,
     'num_attention_heads': 6,
     'num_key_value_heads': 2,
     'tie_word_embeddings': True,
@@ -21,12 +21,21 @@ SMALL = {  # no two sizes alike
 }
 
 
-def random_model(seed: int = 0, theta: float = 10000.0, **fields) -> transformers.Qwen2ForCausalLM:
-    """Returns a model with every parameter perturbed, the norms and biases too."""
+def random_model(model_type: str, seed: int = 0, *, rope: dict | None = None, **fields):
+    """Returns a model with every parameter perturbed, the norms and biases too.
+
+    Args:
+      model_type: the family, as transformers calls it.
+      seed: of the weights.
+      rope: kind, base and scaling of the rotary positions, as transformers 5 spells them.
+      fields: of config.json, over those of `SMALL`.
+    """
     torch.manual_seed(seed)
-    rope = {'rope_type': 'default', 'rope_theta': theta}
-    config = transformers.Qwen2Config(**{**SMALL, 'rope_parameters': rope, **fields})
-    model = transformers.Qwen2ForCausalLM(config).eval()
+    rope = {'rope_type': 'default', 'rope_theta': 10000.0, **(rope or {})}
+    config = transformers.AutoConfig.for_model(
+        model_type, **{**SMALL, 'rope_parameters': rope, **fields}
+    )
+    model = transformers.AutoModelForCausalLM.from_config(config).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.add_((0.3 if 'norm' in name else 0.2) * torch.randn_like(parameter))

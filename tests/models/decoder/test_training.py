@@ -1,4 +1,4 @@
-"""Qwen2.5 in training: the steps of QCRD with a student and a judge of it, and a whole run."""
+"""Decoder-only students in training: QCRD with a student and its discriminator, and a whole run."""
 
 import dataclasses
 import json
@@ -17,10 +17,14 @@ from qcrd_jax.config import base_config, validate
 from qcrd_jax.errors import InputError
 from qcrd_jax.methods import steps
 from qcrd_jax.methods.discriminator import DiscriminatorState
-from qcrd_jax.models import Discriminator, Qwen2Config, Qwen2Student
+from qcrd_jax.models import DecoderConfig, DecoderStudent, Discriminator
 from tests.support import REPOSITORY, parity
 
-CONFIG = Qwen2Config(
+CONFIG = DecoderConfig(
+    model_type='qwen2',
+    qkv_bias=True,
+    rope_theta=1e6,
+    tied_head=True,
     vocab_size=23,
     d_model=8,
     d_kv=4,
@@ -60,19 +64,21 @@ def random_batches():
 
 
 def test_a_chunk_is_its_steps():
-    student = Qwen2Student(CONFIG)
-    judge = Discriminator(student.encoder)
-    optimizer, judge_optimizer = optax.sgd(0.5), optax.sgd(0.5)
+    student = DecoderStudent(CONFIG)
+    discriminator = Discriminator(student.encoder)
+    optimizer, discriminator_optimizer = optax.sgd(0.5), optax.sgd(0.5)
     contrast = steps.Contrast(update_every=2)
     sampling = steps.NegativeSampling(count=1, max_length=5, temperature=1.5)
-    arguments = (student, optimizer, judge, judge_optimizer, contrast, sampling)
+    arguments = (student, optimizer, discriminator, discriminator_optimizer, contrast, sampling)
     key = jax.random.key(3)
     theta = parity.random_params(student)
     past = tuple(jax.tree.map(lambda leaf, f=f: leaf * f, theta) for f in (0.5, 0.8))
-    judge_params = parity.random_params(judge, 1)
-    judge_state = DiscriminatorState(judge_params, judge_optimizer.init(judge_params), jnp.int32(0))
+    discriminator_params = parity.random_params(discriminator, 1)
+    discriminator_state = DiscriminatorState(
+        discriminator_params, discriminator_optimizer.init(discriminator_params), jnp.int32(0)
+    )
     state = dataclasses.replace(
-        steps.TrainState.create(theta, optimizer), discriminator=judge_state
+        steps.TrainState.create(theta, optimizer), discriminator=discriminator_state
     )
     batches = random_batches()
 
@@ -91,8 +97,8 @@ def test_a_chunk_is_its_steps():
     jax.tree.map(close, chunked.params, one.params)
     jax.tree.map(close, chunked.discriminator.params, one.discriminator.params)
     jax.tree.map(close, new_past, tuple(students))
-    # Everything learns: the student in both steps, its judge in the second.
-    for before, after in ((theta, one.params), (judge_params, one.discriminator.params)):
+    # Everything learns: the student in both steps, its discriminator in the second.
+    for before, after in ((theta, one.params), (discriminator_params, one.discriminator.params)):
         moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), before, after)
         still = [path for path, size in jax.tree.leaves_with_path(moved) if not size]
         assert not still, still

@@ -1,0 +1,155 @@
+"""What all architectures share: the checks of their configs, and the plain parts of their models.
+
+A model is a frozen, hashable object (static under `jax.jit`): a config and the precision that it
+is computed in. What it computes is for its own file to say.
+"""
+
+import dataclasses
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from qcrd_jax.models.protocol import Params
+
+
+def require(config: Any, field: str, holds: bool, expected: str) -> None:
+    """Raises ValueError, naming the field of a config and its value, unless what is asked holds."""
+    if not holds:
+        raise ValueError(
+            f'{type(config).__name__}.{field}: expected {expected}, got {getattr(config, field)!r}'
+        )
+
+
+def check_config(config: Any, *counts: str) -> None:
+    """Checks the fields that every architecture has, and that its counts are at least one.
+
+    Raises:
+      ValueError: naming the field, what was expected and what came.
+    """
+    for name in ('vocab_size', 'd_model', 'd_kv', 'd_ff', 'num_heads', *counts):
+        require(config, name, getattr(config, name) >= 1, 'at least 1')
+    require(config, 'norm_epsilon', config.norm_epsilon >= 0, 'at least 0')
+    require(config, 'dropout_rate', 0.0 <= config.dropout_rate < 1.0, '[0, 1)')
+    for name in ('pad_id', 'eos_id', 'start_id'):
+        fits = 0 <= getattr(config, name) < config.vocab_size
+        require(config, name, fits, f'an id below vocab_size = {config.vocab_size}')
+
+
+@dataclasses.dataclass(frozen=True)
+class EncoderBase:
+    """The part of `protocol.Encoder` that only reads the config.
+
+    Attributes:
+      config: the architecture.
+      compute_dtype: of the matrix products, float32 or bfloat16. Parameters, softmax, positions,
+        the statistics of the norms and the logits are float32 in either case.
+    """
+
+    config: Any
+    compute_dtype: Any = jnp.float32
+
+    def __post_init__(self):
+        dtype = jnp.dtype(self.compute_dtype)
+        if dtype not in (jnp.float32, jnp.bfloat16):
+            # float16 is no choice: the feed-forward layers of T5 v1.1 overflow in it.
+            raise ValueError(f'compute_dtype: expected float32 or bfloat16, got {dtype}')
+        object.__setattr__(self, 'compute_dtype', dtype)
+
+    @property
+    def vocab_size(self) -> int:
+        """Rows of the embedding."""
+        return self.config.vocab_size
+
+    @property
+    def pad_id(self) -> int:
+        """Id of padding."""
+        return self.config.pad_id
+
+    @property
+    def eos_id(self) -> int:
+        """Id that ends a sequence."""
+        return self.config.eos_id
+
+    @property
+    def width(self) -> int:
+        """D, the size of a state."""
+        return self.config.d_model
+
+    def embed(self, params: Params, ids: Int[Array, '*shape']) -> Float[Array, '*shape D']:
+        """Returns the rows of the embedding, as the layers compute with them."""
+        return params['embedding'][ids].astype(self.compute_dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class StudentBase(EncoderBase):
+    """The part of `protocol.Student` that students of every architecture do alike."""
+
+    @property
+    def start_id(self) -> int:
+        """The token that the decoder is given before the first target."""
+        return self.config.start_id
+
+    def embed_shifted(
+        self, params: Params, targets: Int[Array, 'B R T']
+    ) -> Float[Array, 'B R T D']:
+        """Embeds what stands before each target: `start_id`, then all targets but the last."""
+        before = jnp.pad(targets[..., :-1], ((0, 0), (0, 0), (1, 0)), constant_values=self.start_id)
+        return self.embed(params, before)
+
+    def read_out(self, params: Params, states: Float[Array, 'B R T D']) -> Float[Array, 'B R T V']:
+        """Returns float32 logits, against the head or, where it is tied, the embedding."""
+        head = params['embedding' if self.config.tied_head else 'head']
+        return jnp.einsum(
+            'brtd,vd->brtv',
+            states,
+            head.astype(self.compute_dtype),
+            preferred_element_type=jnp.float32,
+        )
+
+    def cast_stack(self, params: Params, stack: str) -> Params:
+        """Returns parameters of which a step of decoding reads every weight just once.
+
+        The matrices are cast to `compute_dtype` and the layers of the stack that decodes are
+        unstacked: a slice of a stacked array would be copied for every token. What does not decode
+        stays as it is.
+        """
+        tables = {name: params[name] for name in ('embedding', 'head') if name in params}
+        layers = unstack(params[stack]['layers'])
+        return {
+            **params,
+            **_cast_matrices(tables, self.compute_dtype),
+            stack: {**params[stack], 'layers': _cast_matrices(layers, self.compute_dtype)},
+        }
+
+
+def stacked_axes(cache: Any) -> Any:
+    """Returns `protocol.Student.cache_axes` for a NamedTuple of a cache: all but its `position`."""
+    return cache(**{name: None if name == 'position' else 0 for name in cache._fields})
+
+
+def apply(
+    module: nn.Module,
+    params: Params,
+    *arguments: Any,
+    method: str | None = None,
+    dropout_key: jax.Array | None = None,
+) -> Any:
+    """Returns what a module, or a method of it, computes; it drops out where a key is passed."""
+    rngs = None if dropout_key is None else {'dropout': dropout_key}
+    return module.apply({'params': params}, *arguments, rngs=rngs, method=method)
+
+
+def unstack(layers: Any) -> tuple[Any, ...]:
+    """Returns a tuple of single layers; layers that are apart already stay as they are."""
+    if isinstance(layers, tuple):
+        return layers
+    length = jax.tree.leaves(layers)[0].shape[0]
+    return tuple(jax.tree.map(lambda leaf, i=i: leaf[i], layers) for i in range(length))
+
+
+def _cast_matrices(tree: Any, dtype: Any) -> Any:
+    """Casts every leaf but the vectors: norms multiply in float32."""
+    return jax.tree.map(lambda leaf: leaf.astype(dtype) if leaf.ndim > 1 else leaf, tree)
