@@ -16,7 +16,7 @@ from qcrd_jax.grid import Cell
 from qcrd_jax.report import collection
 from qcrd_jax.report.tables import Cell as TableCell
 from qcrd_jax.report.tables import Outcome, Table
-from qcrd_jax.runs.run import student_name
+from qcrd_jax.runs.assembly import student_name
 from qcrd_jax.teacher import judge as judgement
 
 

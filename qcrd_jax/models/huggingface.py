@@ -52,13 +52,6 @@ def load_architecture(
     return _open_student(name_or_path, revision)[1].architecture
 
 
-def load_architecture(
-    name_or_path: str | os.PathLike, *, revision: str | None = None
-) -> Architecture:
-    """Stand-in."""
-    return load_student(name_or_path, revision=revision)[0]
-
-
 def load_encoder(
     name_or_path: str | os.PathLike, *, revision: str | None = None
 ) -> tuple[Architecture, Params]:

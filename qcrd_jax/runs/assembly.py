@@ -76,6 +76,13 @@ def _warn(config: config_dict.ConfigDict, data: Corpus) -> None:
         )  # fmt: skip
 
 
+def student_name(config: config_dict.ConfigDict) -> str:
+    """How summaries call the student."""
+    settings = config.student
+    random = f'{architectures.describe(settings.size, settings.version)} (random)'
+    return settings.pretrained or random
+
+
 def _student(config: config_dict.ConfigDict, tokenizer: Any) -> Student:
     settings = config.student
     if settings.pretrained:

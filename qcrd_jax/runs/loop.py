@@ -23,6 +23,7 @@ from qcrd_jax.methods import metrics, programs
 from qcrd_jax.methods.metrics import Metrics
 from qcrd_jax.methods.programs import Programs, Progress
 from qcrd_jax.models.protocol import Params
+from qcrd_jax.runs import initial
 from qcrd_jax.runs import position as positions
 from qcrd_jax.runs import workdir as workdirs
 from qcrd_jax.runs.checkpoint import Checkpointer
@@ -107,9 +108,10 @@ def _open(stack: contextlib.ExitStack, run: Run) -> tuple[_Records, Position]:
     if position is not None:
         print(f'resuming from step {position.step}', flush=True)
         return _Records(run, checkpointer, log), position
-    theta_0, discriminator, separation = run.student_parameters(), None, None
+    theta_0, discriminator, separation = initial.student_parameters(run), None, None
     if run.discriminator is not None:
-        discriminator, separation = pretrain_discriminator(run, theta_0, log)
+        params = initial.discriminator_parameters(run, theta_0)
+        discriminator, separation = pretrain_discriminator(run, params, log)
     position = positions.first(run, theta_0, discriminator, separation)
     positions.save(run, checkpointer, position)
     return _Records(run, checkpointer, log), position
@@ -159,7 +161,7 @@ def _group(records: Sequence[_Records]) -> _Group:
     runs = [each.run for each in records]
     method, streams = runs[0].method, [run.training_batches() for run in runs]
     keys = [run.key('train') for run in runs]
-    fixed = [run.fixed_generator(run.student_parameters) for run in runs]
+    fixed = [initial.fixed_generator(run) for run in runs]
     if len(runs) == 1:
         return _Group(records, programs.compiled(method), streams[0], keys[0], fixed[0])
     return _Group(

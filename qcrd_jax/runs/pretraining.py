@@ -43,13 +43,13 @@ class DiscriminatorData(NamedTuple):
 
 
 def pretrain_discriminator(
-    run: Run, theta_0: Params, log: MetricsLog
+    run: Run, params: Params, log: MetricsLog
 ) -> tuple[DiscriminatorState, Separation]:
     """Pretrains the discriminator of a run that has one (A.3), measures it, and says how it did.
 
     Args:
       run: the run.
-      theta_0: the student's initial parameters.
+      params: the discriminator's initial ones; they are donated.
       log: gets the metrics, as phase 'discriminator'.
 
     Raises:
@@ -80,7 +80,7 @@ def pretrain_discriminator(
 
     state = pretrain(
         discriminator,
-        run.discriminator_parameters(theta_0),
+        params,
         run.pretraining_optimizer,
         data,
         steps=settings.pretrain_steps,

@@ -18,8 +18,10 @@ from qcrd_jax.methods import programs
 from qcrd_jax.models import huggingface, parameter_count
 from qcrd_jax.models.protocol import Params
 from qcrd_jax.runs import log as metrics_log
+from qcrd_jax.runs.assembly import student_name
+from qcrd_jax.runs.initial import student_parameters
 from qcrd_jax.runs.position import Position
-from qcrd_jax.runs.run import Run, student_name
+from qcrd_jax.runs.run import Run
 from qcrd_jax.runs.timing import total_seconds
 
 
@@ -219,7 +221,7 @@ def sampling_seconds(run: Run, position: Position) -> float | None:
     if negatives is None:
         return None
     if ring is None:
-        generators: Sequence[Params] = [run.student_parameters()]
+        generators: Sequence[Params] = [student_parameters(run)]
     else:
         generators = ring.slots[: negatives.lag if negatives.together else 1]
     stream = run.training_batches()
