@@ -34,7 +34,7 @@ def get_config():
     config = base_config()
     config.reproduce.name = 'table_a5'
     config.reproduce.title = 'Table A5: other baselines and students'
-    config.reproduce.caption = 'The paper has Qwen2.5-0.5B on SVAMP alone.'
+    config.reproduce.caption = 'The paper has Qwen2.5-0.5B only on SVAMP.'
     config.reproduce.cells = (
         *grid.cells(MODELS, COLUMNS, PAPER),
         *grid.cells(QWEN, {'SVAMP': {'data.name': 'svamp'}}, PAPER),

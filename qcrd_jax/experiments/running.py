@@ -212,7 +212,7 @@ def _config_of_run(plan: Plan, cell: Cell, seed: int) -> config_dict.ConfigDict:
     for field, row in cell.needed:
         student = planning.run_folder(plan, plan.at(row, cell.column), seed) / 'hf'
         if not planning.is_done(student.parent):
-            raise InputError(f'{cell.name} needs the student {student}, which is not trained.')
+            raise InputError(f'the student of {row!r}, which it needs, is not trained: {student}.')
         if not student.is_dir():
             raise InputError(
                 f'{student}: is gone, and {cell.name} needs it; remove its run '

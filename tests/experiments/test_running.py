@@ -42,6 +42,7 @@ def done(tmp_path_factory):
         return train(runs)
 
     with pytest.MonkeyPatch.context() as patch:
+        use_toy_students(patch)
         patch.setattr(loop, 'train', killed)
         with pytest.raises(KeyboardInterrupt):
             modes.run('reproduce', small_grid(), workdir)
@@ -108,7 +109,10 @@ def test_what_is_done_is_not_run_again(done, monkeypatch):
 def test_another_setting_and_another_version_find_nothing(done, monkeypatch, capsys):
     workdir, _, _ = done
     config = small_grid(dry_run=True)
-    config.loss.alpha_pred = 0.4
+    config.loss.alpha_pred = 0.4  # which fine-tuning does not read
+    modes.run('reproduce', config, workdir)
+    assert table(workdir)['A', 'mwp']['seeds'] == '2'
+    config.optimizer.weight_decay = 0.4
     modes.run('reproduce', config, workdir)
     assert table(workdir)['A', 'mwp']['note'] == 'not run'
     with monkeypatch.context() as patch:
@@ -129,7 +133,7 @@ def test_a_table_keeps_the_others_of_its_workdir_on_the_page(done):
     assert 'The other table' in page
 
 
-def test_a_cell_that_fails_says_so_and_the_others_are_run(tmp_path, toys):
+def test_a_cell_that_fails_says_so_and_the_others_are_run(tmp_path):
     config = small_grid(seeds=(0,))
     config.reproduce.cells = (
         {'row': 'A', 'column': 'x', 'overrides': {'student.pretrained': './no-such-folder'}},
@@ -140,6 +144,7 @@ def test_a_cell_that_fails_says_so_and_the_others_are_run(tmp_path, toys):
     cells = table(tmp_path)
     assert cells['A', 'x']['note'].startswith('failed: ')
     assert cells['B', 'x']['seeds'] == '1'
+    assert len(list(tmp_path.glob('runs/*/seed0/hf/model.safetensors'))) == 1
 
 
 def test_seeds_that_fail_together_are_tried_one_by_one(tmp_path, monkeypatch, toys):
@@ -263,7 +268,7 @@ def test_a_student_that_failed_is_not_tried_again_and_fails_what_needs_it(tmp_pa
     with pytest.raises(InputError, match=r'3 cells could not be run: A, x: no luck; B, x: seed 0'):
         modes.run('reproduce', config, tmp_path)
     assert tried == ['A']
-    assert 'which is not trained' in table(tmp_path)['C', 'x']['note']
+    assert "'A', which it needs, is not trained" in table(tmp_path)['C', 'x']['note']
 
 
 def test_a_dataset_that_cannot_be_read_fails_its_cells_and_no_others(tmp_path):

@@ -77,7 +77,7 @@ class ToyStudent(ToyEncoder):
 
 
 def use_toy_students(patch: pytest.MonkeyPatch) -> None:
-    """Makes every student and every encoder a toy, and its export an empty folder."""
+    """Makes every student and every encoder a toy, and its export an empty file."""
 
     def student(architecture, tokenizer, **_):
         return ToyStudent(_with_ids(architecture, tokenizer))
@@ -87,6 +87,7 @@ def use_toy_students(patch: pytest.MonkeyPatch) -> None:
 
     def save(folder, *_):
         pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
+        (pathlib.Path(folder) / 'model.safetensors').touch()
 
     patch.setattr(architectures, 'student_for', student)
     patch.setattr(architectures, 'encoder_for', encoder)
