@@ -46,17 +46,16 @@ def test_a_published_checkpoint_reads_and_writes_as_pytorch(folder, tmp_path):
         config, tokenizer, dropout_rate=0.0, compute_dtype=jnp.float32
     )
     start, eos = student.start_id, student.eos_id
-    weights = student.cast_for_decoding(params)
-    sample = jax.jit(
-        lambda weights, context: sampling.greedy(student, weights, context, max_length=LENGTH)
-    )
+    keys = sampling.sequence_keys(jax.random.key(0), jnp.arange(1), 1)  # only their shape is read
+    how = {'max_length': LENGTH, 'temperature': 0.0}
+    sample = jax.jit(lambda params, context: sampling.sample(student, params, context, keys, **how))
     for text in TEXTS:
         prompt = tokenizer(text)['input_ids']
         context = student.encode(
             params, jnp.array([[*prompt, eos]]), jnp.ones((1, len(prompt) + 1), bool)
         )
-        written = np.asarray(sample(weights, context).ids)[0]
-        written = written[written != student.pad_id].tolist()
+        samples = sample(params, context)
+        written = samples.ids[samples.mask].tolist()
         ids = torch.tensor([[*prompt, start]])
         expected = theirs.generate(
             ids,
