@@ -121,23 +121,41 @@ class Student(Protocol):
         targets: Int[Array, 'B R T'],
         dropout_key: jax.Array | None = None,
     ) -> Float[Array, 'B R T V']:
-        """Returns the logits of every target token given those before it (teacher forcing)."""
+        """Returns float32 logits of every target token given those before it (teacher forcing).
+
+        Padding at the end of a target needs no mask, for no real token looks ahead.
+        """
         ...
 
     def cast_for_decoding(self, params: Params) -> Params:
-        """Returns the parameters as a decoding loop reads them fastest; call it once, outside."""
+        """Returns parameters of which `decode_step` reads every weight just once.
+
+        The matrices are cast to the compute dtype and the layers that decode are unstacked; call it
+        once, outside of the loop.
+        """
         ...
 
     def start_decoding(
         self, params: Params, context: Context, num_rationales: int, max_length: int
     ) -> Cache:
-        """Returns the cache before the first token, its buffers `max_length` long."""
+        """Returns the cache before the first token, its buffers `max_length` long.
+
+        Args:
+          params: those of `init`, or better those of `cast_for_decoding`.
+          context: of `encode`.
+          num_rationales: R, the sequences decoded per question.
+          max_length: T, the largest number of `decode_step` calls.
+        """
         ...
 
     def decode_step(
         self, params: Params, cache: Cache, token: Int[Array, 'B R']
     ) -> tuple[Float[Array, 'B R V'], Cache]:
-        """Feeds one token per rationale, first `start_id`, and returns the next one's logits."""
+        """Feeds one token per rationale, first `start_id`, and returns the next one's logits.
+
+        Only the new column of the keys and values is written; in a loop that carries the cache
+        this happens in place.
+        """
         ...
 
 

@@ -3,6 +3,7 @@
 import functools
 import json
 import struct
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ from qcrd_jax.models.huggingface import load_architecture, load_encoder, load_st
 from tests.support import parity
 from tests.support.folders import assert_same, rewrite, set_config, shard, tensors_of
 
-SMALL = {'vocab_size': 11, 'd_model': 6, 'd_kv': 4, 'd_ff': 10}
+SMALL: dict[str, Any] = {'vocab_size': 11, 'd_model': 6, 'd_kv': 4, 'd_ff': 10}
 CONFIGS = {
     't5': T5Config(
         **SMALL,

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +13,14 @@ from qcrd_jax.models import DecoderConfig, Encoder, RopeScaling, Student, T5Conf
 from qcrd_jax.models.architectures import student_of
 from tests.support import parity
 
-SMALL = {'vocab_size': 31, 'd_model': 12, 'd_ff': 20, 'tied_head': False, 'dropout_rate': 0.3}
-HEADS = {'num_heads': 6, 'num_layers': 3, 'pad_id': 0, 'eos_id': 1, 'start_id': 2}
+SMALL: dict[str, Any] = {
+    'vocab_size': 31,
+    'd_model': 12,
+    'd_ff': 20,
+    'tied_head': False,
+    'dropout_rate': 0.3,
+}
+HEADS: dict[str, Any] = {'num_heads': 6, 'num_layers': 3, 'pad_id': 0, 'eos_id': 1, 'start_id': 2}
 CONFIGS = {
     't5': T5Config(
         **SMALL,

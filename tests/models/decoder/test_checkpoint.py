@@ -163,7 +163,7 @@ def test_what_is_saved_is_read_back_exactly(tmp_path, family, tied, scaling):
         rope_scaling=scaling,
         norm_epsilon=1e-5,
         dropout_rate=0.05,
-        max_positions=99,
+        max_positions=9999,  # longer than Mistral's window where none is named
         pad_id=7,
         eos_id=3,
         start_id=9,

@@ -157,7 +157,7 @@ def test_the_discriminator_reads_with_the_body(model):
         discriminator.with_encoder(start, {**params, 'embedding': params['embedding'][:-1]})
     scores = jax.jit(discriminator.logits)(taken, tokens[:, None], mask[:, None])
     read = jax.jit(encoder.states)
-    # By hand: the states of each row alone, without padding, and their maximum.
+    # By hand: the states of each row by itself, without padding, and their maximum.
     head = jax.tree.map(np.asarray, taken['head'])
     for row, length in enumerate((9, 4)):
         ids = tokens[row, None, :length]

@@ -12,7 +12,7 @@ LINEAR = {'rope_type': 'linear', 'factor': 3.0, 'rope_theta': 100.0}
 # Of the three pairs of a head, one keeps its pace, one is blended and one is slowed down in full.
 LLAMA3 = {
     'rope_type': 'llama3',
-    'rope_theta': 100.0,
+    'rope_theta': 8.0,
     'factor': 8.0,
     'low_freq_factor': 1.0,
     'high_freq_factor': 3.0,
