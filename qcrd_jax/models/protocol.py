@@ -13,13 +13,8 @@ Context = Any
 Cache = Any  # a pytree that only the student that made it looks into
 
 
-@runtime_checkable
-class Encoder(Protocol):
-    """The part of an architecture that reads text into states, for a discriminator.
-
-    A frozen, hashable object of pure functions, as a `Student` is; its parameters are some of the
-    entries of that architecture's student.
-    """
+class _Ids(Protocol):
+    """The ids that a model reads and writes."""
 
     @property
     def vocab_size(self) -> int: ...
@@ -29,6 +24,15 @@ class Encoder(Protocol):
 
     @property
     def eos_id(self) -> int: ...
+
+
+@runtime_checkable
+class Encoder(_Ids, Protocol):
+    """The part of an architecture that reads text into states, for a discriminator.
+
+    A frozen, hashable object of pure functions, as a `Student` is; its parameters are some of the
+    entries of that architecture's student.
+    """
 
     @property
     def width(self) -> int:
@@ -55,7 +59,7 @@ class Encoder(Protocol):
 
 
 @runtime_checkable
-class Student(Protocol):
+class Student(_Ids, Protocol):
     """A frozen, hashable object (static under `jax.jit`) of pure functions.
 
     Dropout is applied where, and only where, a `dropout_key` is passed. Its masks are shared by the
@@ -72,15 +76,6 @@ class Student(Protocol):
     def encoder(self) -> Encoder:
         """What reads text with this student's architecture, ids and precision."""
         ...
-
-    @property
-    def vocab_size(self) -> int: ...
-
-    @property
-    def pad_id(self) -> int: ...
-
-    @property
-    def eos_id(self) -> int: ...
 
     @property
     def start_id(self) -> int:

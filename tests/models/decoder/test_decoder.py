@@ -9,32 +9,15 @@ import pytest
 
 from qcrd_jax import sampling
 from qcrd_jax.models import (
-    DecoderConfig,
     DecoderStudent,
     Discriminator,
     RopeScaling,
     architectures,
 )
 from qcrd_jax.models.decoder.layers import Rotation, rotary_frequencies
-from tests.support import parity
+from tests.support import parity, small
 
-CONFIG = DecoderConfig(
-    model_type='qwen2',
-    qkv_bias=True,
-    vocab_size=31,
-    d_model=12,
-    d_kv=4,
-    d_ff=20,
-    num_heads=6,
-    num_kv_heads=2,
-    num_layers=3,
-    rope_theta=100.0,
-    tied_head=False,
-    dropout_rate=0.3,
-    pad_id=0,
-    eos_id=1,
-    start_id=2,
-)
+CONFIG = small.decoder(rope_theta=100.0, dropout_rate=0.3)
 
 encode = jax.jit(DecoderStudent.encode, static_argnums=0)
 decode = jax.jit(DecoderStudent.decode, static_argnums=0)
