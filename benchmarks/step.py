@@ -288,7 +288,7 @@ def _parse(argv: Sequence[str] | None) -> tuple[Setting, pathlib.Path | None]:
         parser.add_argument(flag, default=getattr(default, name), help=about, **options)
 
     add('size', 'of student and discriminator', choices=SIZES)
-    add('version', 'of T5, or qwen2.5', choices=tuple(architectures.SIZES))
+    add('version', 'of T5, or of a decoder-only student', choices=tuple(architectures.SIZES))
     add('method', 'which step', choices=tuple(METHODS))
     add('batch', 'B, questions per step', type=_at_least(1))
     add('source_length', 'S, tokens of a question', type=_at_least(1))

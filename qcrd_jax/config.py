@@ -81,9 +81,9 @@ def _data() -> config_dict.ConfigDict:
 
 def _student() -> config_dict.ConfigDict:
     student = config_dict.ConfigDict()
-    # T5: tiny | small | base | large | xl. Qwen2.5: tiny | 0.5b | 1.5b | 3b | 7b.
+    # tiny, or of T5: small | base | large | xl; of decoders: models.architectures.SIZES lists them.
     student.size = 'base'  # read when `pretrained` is ''
-    # T5 v1.0 (ReLU, tied head) | T5 v1.1 | qwen2.5
+    # T5 v1.0 (ReLU, tied head) | T5 v1.1 | qwen2.5 | qwen3 | llama3 | smollm2 | mistral
     student.version = 'v1.0'  # read when `pretrained`, here or of the discriminator, is ''
     student.pretrained = 't5-base'  # folder or Hub id; '': random weights
     student.tokenizer = ''  # folder or Hub id; '': that of `pretrained`, else trained on the data

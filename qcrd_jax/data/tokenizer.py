@@ -20,6 +20,7 @@ PAD, EOS, UNKNOWN = '<pad>', '</s>', '<unk>'  # ids 0, 1 and 2, as T5 has them
 
 # What to pad with where a tokenizer pads with EOS, as Qwen2.5's does: tokens no text has.
 _PADS = ('<|fim_pad|>', '<|vision_pad|>', '<|finetune_right_pad_id|>', '<|pad|>', PAD, '[PAD]')
+_PADS += ('<|reserved_special_token_0|>', '<empty_output>')  # of Llama 3.0; of SmolLM2
 _MIN_FREQUENCY = 2  # of a merge
 _ALWAYS = '0 1 2 3 4 5 6 7 8 9 ( ) + - * / = . , 0123456789'  # what labels are made of
 

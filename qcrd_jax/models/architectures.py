@@ -6,7 +6,8 @@ Outside of `models` no family is distinguished from another; within, `families` 
 import dataclasses
 from typing import Any
 
-from qcrd_jax.models.families import BY_VERSION, Architecture, Family, family_of
+from qcrd_jax.models.families import BY_VERSION, Family, family_of
+from qcrd_jax.models.families import Architecture as Architecture  # others name it from here
 from qcrd_jax.models.protocol import Encoder, Student
 
 # The sizes of every version.

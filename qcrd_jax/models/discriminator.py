@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from qcrd_jax.models.base import apply
 from qcrd_jax.models.layers import last_true
 from qcrd_jax.models.protocol import Encoder, Params
 
@@ -82,7 +83,7 @@ class Discriminator:
         real = flat_mask[..., None]
         pooled = jnp.where(real, states, jnp.finfo(jnp.float32).min).max(axis=1)
         pooled = jnp.where(real.any(axis=1), pooled, 0.0)
-        return _Head().apply({'params': params['head']}, pooled).reshape(ids.shape[:2])
+        return apply(_Head(), params['head'], pooled).reshape(ids.shape[:2])
 
     def scores(
         self,

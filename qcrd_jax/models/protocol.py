@@ -13,13 +13,8 @@ Context = Any
 Cache = Any  # a pytree that only the student that made it looks into
 
 
-@runtime_checkable
-class Encoder(Protocol):
-    """The part of an architecture that reads text into states, for a discriminator.
-
-    A frozen, hashable object of pure functions, as a `Student` is; its parameters are some of the
-    entries of that architecture's student.
-    """
+class _Ids(Protocol):
+    """The ids that a model reads and writes."""
 
     @property
     def vocab_size(self) -> int: ...
@@ -29,6 +24,15 @@ class Encoder(Protocol):
 
     @property
     def eos_id(self) -> int: ...
+
+
+@runtime_checkable
+class Encoder(_Ids, Protocol):
+    """The part of an architecture that reads text into states, for a discriminator.
+
+    A frozen, hashable object of pure functions, as a `Student` is; its parameters are some of the
+    entries of that architecture's student.
+    """
 
     @property
     def width(self) -> int:
@@ -55,7 +59,7 @@ class Encoder(Protocol):
 
 
 @runtime_checkable
-class Student(Protocol):
+class Student(_Ids, Protocol):
     """A frozen, hashable object (static under `jax.jit`) of pure functions.
 
     Dropout is applied where, and only where, a `dropout_key` is passed. Its masks are shared by the
@@ -72,15 +76,6 @@ class Student(Protocol):
     def encoder(self) -> Encoder:
         """What reads text with this student's architecture, ids and precision."""
         ...
-
-    @property
-    def vocab_size(self) -> int: ...
-
-    @property
-    def pad_id(self) -> int: ...
-
-    @property
-    def eos_id(self) -> int: ...
 
     @property
     def start_id(self) -> int:
@@ -121,23 +116,41 @@ class Student(Protocol):
         targets: Int[Array, 'B R T'],
         dropout_key: jax.Array | None = None,
     ) -> Float[Array, 'B R T V']:
-        """Returns the logits of every target token given those before it (teacher forcing)."""
+        """Returns float32 logits of every target token given those before it (teacher forcing).
+
+        Padding at the end of a target needs no mask, for no real token looks ahead.
+        """
         ...
 
     def cast_for_decoding(self, params: Params) -> Params:
-        """Returns the parameters as a decoding loop reads them fastest; call it once, outside."""
+        """Returns parameters of which `decode_step` reads every weight just once.
+
+        The matrices are cast to the compute dtype and the layers that decode are unstacked; call it
+        once, outside of the loop.
+        """
         ...
 
     def start_decoding(
         self, params: Params, context: Context, num_rationales: int, max_length: int
     ) -> Cache:
-        """Returns the cache before the first token, its buffers `max_length` long."""
+        """Returns the cache before the first token, its buffers `max_length` long.
+
+        Args:
+          params: those of `init`, or better those of `cast_for_decoding`.
+          context: of `encode`.
+          num_rationales: R, the sequences decoded per question.
+          max_length: T, the largest number of `decode_step` calls.
+        """
         ...
 
     def decode_step(
         self, params: Params, cache: Cache, token: Int[Array, 'B R']
     ) -> tuple[Float[Array, 'B R V'], Cache]:
-        """Feeds one token per rationale, first `start_id`, and returns the next one's logits."""
+        """Feeds one token per rationale, first `start_id`, and returns the next one's logits.
+
+        Only the new column of the keys and values is written; in a loop that carries the cache
+        this happens in place.
+        """
         ...
 
 

@@ -67,7 +67,7 @@ def test_logits_are_a_max_pool_and_two_layers(discriminator, batch):
         for r in range(3):
             length = int(mask[b, r].sum())
             pooled = np.zeros(12)
-            if length:  # each row alone, with no padding at all
+            if length:  # each row by itself, with no padding at all
                 row, real = ids[b, r, None, :length], jnp.ones((1, length), bool)
                 states = model.encoder.states(params['encoder'], row, real)
                 pooled = np.asarray(states[0], np.float64).max(axis=0)

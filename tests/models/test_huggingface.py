@@ -11,33 +11,14 @@ import numpy as np
 import pytest
 
 from qcrd_jax.errors import InputError
-from qcrd_jax.models import DecoderConfig, T5Config
 from qcrd_jax.models.architectures import student_of
 from qcrd_jax.models.huggingface import load_architecture, load_encoder, load_student, save_student
-from tests.support import parity
+from tests.support import parity, small
 from tests.support.folders import assert_same, rewrite, set_config, shard, tensors_of
 
-SMALL = {'vocab_size': 11, 'd_model': 6, 'd_kv': 4, 'd_ff': 10}
 CONFIGS = {
-    't5': T5Config(
-        **SMALL,
-        num_heads=3,
-        encoder_layers=2,
-        decoder_layers=1,
-        relative_buckets=8,
-        relative_max_distance=20,
-    ),
-    'llama': DecoderConfig(
-        **SMALL,
-        model_type='llama',
-        num_heads=6,
-        num_kv_heads=3,
-        num_layers=2,
-        tied_head=True,
-        pad_id=0,
-        eos_id=1,
-        start_id=2,
-    ),
+    't5': small.t5(d_model=6),
+    'llama': small.decoder('llama', d_model=6, num_layers=2, tied_head=True),
 }
 # A matrix, a norm of one layer, the final norm, and the embedding.
 NAMES = {

@@ -8,40 +8,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from qcrd_jax.models import DecoderConfig, Encoder, RopeScaling, Student, T5Config
+from qcrd_jax.models import Encoder, RopeScaling, Student
 from qcrd_jax.models.architectures import student_of
-from tests.support import parity
+from tests.support import parity, small
 
-SMALL = {'vocab_size': 31, 'd_model': 12, 'd_ff': 20, 'tied_head': False, 'dropout_rate': 0.3}
-HEADS = {'num_heads': 6, 'num_layers': 3, 'pad_id': 0, 'eos_id': 1, 'start_id': 2}
+OTHER = {'tied_head': False, 'dropout_rate': 0.3}
 CONFIGS = {
-    't5': T5Config(
-        **SMALL,
-        d_kv=4,
-        num_heads=3,
-        encoder_layers=2,
-        decoder_layers=3,
-        activation='gelu_new',
-        gated=True,
-        scale_decoder_outputs=False,
-        relative_buckets=8,
-        relative_max_distance=20,
-    ),
-    'decoder': DecoderConfig(
-        **SMALL,
-        **HEADS,
-        model_type='qwen2',
-        d_kv=4,
-        num_kv_heads=2,
-        qkv_bias=True,
-        rope_theta=100.0,
-    ),
-    'normed and scaled': DecoderConfig(
-        **{**SMALL, **HEADS, 'num_layers': 1},
-        model_type='qwen3',
+    't5': small.t5(**OTHER, activation='gelu_new', gated=True, scale_decoder_outputs=False),
+    'decoder': small.decoder(**OTHER, rope_theta=100.0),
+    'normed and scaled': small.decoder(
+        'qwen3',
+        **OTHER,
         d_kv=6,
         num_kv_heads=6,
-        qk_norm=True,
+        num_layers=1,
         rope_scaling=RopeScaling('llama3', 8.0, 1.0, 3.0, 24),
     ),
 }

@@ -70,7 +70,7 @@ def run(model, batch: dict[str, np.ndarray], gradients: bool = True) -> dict[str
     """Returns states, logits, the mean token loss, its gradients and greedy tokens.
 
     Every sequence is run by itself and without any padding: the prompt up to its last EOS, the
-    token that starts an answer, the target. States are those of the question alone, EOS included.
+    token that starts an answer, the target. States are those of only the question, EOS included.
     """
     questions, rows, length = batch['targets'].shape
     logits = np.zeros((*batch['targets'].shape, model.config.vocab_size), np.float32)

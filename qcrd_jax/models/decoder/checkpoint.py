@@ -99,9 +99,8 @@ class DecoderCheckpoint:
             return fields.get(name, kind, self.defaults.get(name))
 
         heads, width = get('num_attention_heads', int), get('hidden_size', int)
-        # null means as many as the queries have; only without the field the default counts.
-        key_heads = None if 'num_key_value_heads' in fields.raw else heads
-        if key_heads is not None:
+        key_heads = heads  # what null means, and what a family without a default has
+        if 'num_key_value_heads' not in fields.raw:
             key_heads = self.defaults.get('num_key_value_heads', heads)
         stop_ids = fields.ids('eos_token_id', self.defaults.get('eos_token_id'))
         if not stop_ids:
@@ -117,7 +116,7 @@ class DecoderCheckpoint:
                 d_kv=get('head_dim', int) or width // max(heads, 1),
                 d_ff=get('intermediate_size', int),
                 num_heads=heads,
-                num_kv_heads=fields.get('num_key_value_heads', int, key_heads or heads),
+                num_kv_heads=fields.get('num_key_value_heads', int, key_heads),
                 num_layers=get('num_hidden_layers', int),
                 qkv_bias=self.qkv_bias,
                 qk_norm=self.qk_norm,

@@ -41,7 +41,7 @@ class DecoderConfig:
     """Shapes and constants of a decoder-only model.
 
     Attributes:
-      model_type: the family, as Hugging Face calls it; only read where a folder is written.
+      model_type: the family, as Hugging Face calls it; nothing that is computed depends on it.
       vocab_size: rows of the embedding; many published ones have more than their tokenizers use.
       d_model: width of the residual stream.
       d_kv: size of one head; even, for rotary positions turn pairs. `num_heads * d_kv` need not be

@@ -92,14 +92,14 @@ class Attention(nn.Module):
         c = self.config
         widths = {name: c.num_kv_heads * c.d_kv for name in ('key', 'value')}
         widths['query'] = c.num_heads * c.d_kv
+        # Flax draws parameters in the order in which they are asked for.
         self.projections = {
-            name: self.param(name, _INITIAL, (c.d_model, width)) for name, width in widths.items()
+            name: (
+                self.param(name, _INITIAL, (c.d_model, width)),
+                self.param(f'{name}_bias', nn.initializers.zeros, (width,)) if c.qkv_bias else None,
+            )
+            for name, width in widths.items()
         }
-        if c.qkv_bias:
-            self.biases = {
-                name: self.param(f'{name}_bias', nn.initializers.zeros, (width,))
-                for name, width in widths.items()
-            }
         if c.qk_norm:
             self.query_norm = RMSNorm(c.norm_epsilon, self.dtype)
             self.key_norm = RMSNorm(c.norm_epsilon, self.dtype)
@@ -158,9 +158,10 @@ class Attention(nn.Module):
         c = self.config
 
         def project(name, *heads):
-            y = x @ self.projections[name].astype(self.dtype)
-            if c.qkv_bias:
-                y = y + self.biases[name].astype(self.dtype)
+            matrix, bias = self.projections[name]
+            y = x @ matrix.astype(self.dtype)
+            if bias is not None:
+                y = y + bias.astype(self.dtype)
             return y.reshape(*x.shape[:3], *heads, c.d_kv)
 
         queries = project('query', c.num_kv_heads, c.num_heads // c.num_kv_heads)

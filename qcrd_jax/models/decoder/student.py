@@ -108,10 +108,7 @@ class DecoderStudent(StudentBase):
         targets: Int[Array, 'B R T'],
         dropout_key: jax.Array | None = None,
     ) -> Float[Array, 'B R T V']:
-        """Returns float32 logits of every target token given those before it (teacher forcing).
-
-        Padding at the end of a target needs no mask, for no real token looks ahead.
-        """
+        """Returns the logits of the targets, teacher-forced."""
         places = jnp.arange(targets.shape[-1])
         states, _ = apply(
             decoder_layers.Body(self.config, self.compute_dtype),
@@ -125,23 +122,13 @@ class DecoderStudent(StudentBase):
         return self.read_out(params, states)
 
     def cast_for_decoding(self, params: Params) -> Params:
-        """Returns parameters of which `decode_step` reads every weight just once.
-
-        All of it is cast, and the layers are unstacked.
-        """
+        """Casts and unstacks the body; the head and the embedding are cast too."""
         return self.cast_stack(params, 'body')
 
     def start_decoding(
         self, params: Params, context: DecoderContext, num_rationales: int, max_length: int
     ) -> DecoderCache:
-        """Returns the cache before the first token, its buffers `max_length` long.
-
-        Args:
-          params: not read; the context holds all that was computed with them.
-          context: of `encode`.
-          num_rationales: R, the sequences decoded per question.
-          max_length: T, the largest number of `decode_step` calls.
-        """
+        """Returns an empty cache; the context holds all that the parameters are needed for."""
         del params
         c = self.config
         shape = (context.mask.shape[0] * num_rationales * c.num_kv_heads, max_length, c.d_kv)
@@ -159,11 +146,7 @@ class DecoderStudent(StudentBase):
     def decode_step(
         self, params: Params, cache: DecoderCache, token: Int[Array, 'B R']
     ) -> tuple[Float[Array, 'B R V'], DecoderCache]:
-        """Feeds one token per rationale (the first is `start_id`), returns the next one's logits.
-
-        Only the new column of the keys and values is written; in a loop that carries the cache
-        this happens in place.
-        """
+        """Feeds one token per rationale through all layers."""
         c = self.config
         layer = decoder_layers.Layer(c, self.compute_dtype)
         rotation = decoder_layers.Rotation.at(c, cache.lengths[:, None] + cache.position)

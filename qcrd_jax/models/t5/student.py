@@ -98,10 +98,7 @@ class T5Student(StudentBase):
         targets: Int[Array, 'B R T'],
         dropout_key: jax.Array | None = None,
     ) -> Float[Array, 'B R T V']:
-        """Returns float32 logits of every target token given those before it (teacher forcing).
-
-        Padding at the end of a target needs no mask, for no real token looks ahead.
-        """
+        """Returns the logits of the targets, teacher-forced."""
         states = apply(
             t5_layers.DecoderStack(self.config, self.compute_dtype),
             params['decoder'],
@@ -113,23 +110,13 @@ class T5Student(StudentBase):
         return self._logits(params, states)
 
     def cast_for_decoding(self, params: Params) -> Params:
-        """Returns parameters of which `decode_step` reads every weight just once.
-
-        The decoder's layers are cast and unstacked; the encoder stays as it is.
-        """
+        """Casts and unstacks the decoder, and casts the tables; the encoder stays as it is."""
         return self.cast_stack(params, 'decoder')
 
     def start_decoding(
         self, params: Params, context: T5Context, num_rationales: int, max_length: int
     ) -> T5Cache:
-        """Returns the cache before the first token, its buffers `max_length` long.
-
-        Args:
-          params: those of `init`, or better those of `cast_for_decoding`.
-          context: of `encode`.
-          num_rationales: R, the sequences decoded per question.
-          max_length: T, the largest number of `decode_step` calls.
-        """
+        """Returns a cache that is empty but for what cross-attention reads of the context."""
         c = self.config
         decoder = t5_layers.DecoderStack(c, self.compute_dtype)
         biases = apply(decoder, params['decoder'], max_length, method='step_biases')
@@ -152,11 +139,7 @@ class T5Student(StudentBase):
     def decode_step(
         self, params: Params, cache: T5Cache, token: Int[Array, 'B R']
     ) -> tuple[Float[Array, 'B R V'], T5Cache]:
-        """Feeds one token per rationale (the first is `start_id`), returns the next one's logits.
-
-        Only the new column of the keys and values is written; in a loop that carries the cache
-        this happens in place.
-        """
+        """Feeds one token per rationale through all layers."""
         c = self.config
         length = cache.keys[0].shape[1]
         start = length - 1 - cache.position

@@ -7,32 +7,13 @@ import numpy as np
 import pytest
 
 from qcrd_jax.errors import InputError
-from qcrd_jax.models import DecoderConfig, DecoderStudent, RopeScaling, architectures
+from qcrd_jax.models import DecoderStudent, RopeScaling, architectures
 from qcrd_jax.models.huggingface import load_encoder, load_student, save_student
-from tests.support import parity
+from tests.support import parity, small
 from tests.support.folders import assert_same, config_of, rewrite, set_config, tensors_of
 
-CONFIG = DecoderConfig(
-    model_type='qwen2',
-    qkv_bias=True,
-    tied_head=True,
-    vocab_size=11,
-    d_model=6,
-    d_kv=4,
-    d_ff=10,
-    num_heads=6,
-    num_kv_heads=3,
-    num_layers=2,
-    pad_id=0,
-    eos_id=1,
-    start_id=2,
-)
-FAMILIES = {  # fields over those of CONFIG
-    'qwen2': {},
-    'qwen3': {'qkv_bias': False, 'qk_norm': True},
-    'llama': {'qkv_bias': False},
-    'mistral': {'qkv_bias': False},
-}
+CONFIG = small.decoder('qwen2', vocab_size=11, d_model=6, num_layers=2, tied_head=True)
+FAMILIES = ('qwen2', 'qwen3', 'llama', 'mistral')
 LLAMA3 = {
     'rope_type': 'llama3',
     'factor': 32.0,
@@ -154,16 +135,15 @@ def folder(tmp_path):
     'scaling', [None, RopeScaling('linear', 2.0), RopeScaling('llama3', 4.0, 2.0, 3.0, 50)]
 )
 def test_what_is_saved_is_read_back_exactly(tmp_path, family, tied, scaling):
-    config = dataclasses.replace(
-        CONFIG,
-        **FAMILIES[family],
-        model_type=family,
+    config = small.decoder(
+        family,
+        num_layers=2,
         tied_head=tied,
         rope_theta=77.0,
         rope_scaling=scaling,
         norm_epsilon=1e-5,
         dropout_rate=0.05,
-        max_positions=99,
+        max_positions=9999,  # longer than Mistral's window where none is named
         pad_id=7,
         eos_id=3,
         start_id=9,

@@ -9,32 +9,15 @@ import pytest
 
 from qcrd_jax import sampling
 from qcrd_jax.models import (
-    DecoderConfig,
     DecoderStudent,
     Discriminator,
     RopeScaling,
     architectures,
 )
 from qcrd_jax.models.decoder.layers import Rotation, rotary_frequencies
-from tests.support import parity
+from tests.support import parity, small
 
-CONFIG = DecoderConfig(
-    model_type='qwen2',
-    qkv_bias=True,
-    vocab_size=31,
-    d_model=12,
-    d_kv=4,
-    d_ff=20,
-    num_heads=6,
-    num_kv_heads=2,
-    num_layers=3,
-    rope_theta=100.0,
-    tied_head=False,
-    dropout_rate=0.3,
-    pad_id=0,
-    eos_id=1,
-    start_id=2,
-)
+CONFIG = small.decoder(rope_theta=100.0, dropout_rate=0.3)
 
 encode = jax.jit(DecoderStudent.encode, static_argnums=0)
 decode = jax.jit(DecoderStudent.decode, static_argnums=0)
@@ -157,7 +140,7 @@ def test_the_discriminator_reads_with_the_body(model):
         discriminator.with_encoder(start, {**params, 'embedding': params['embedding'][:-1]})
     scores = jax.jit(discriminator.logits)(taken, tokens[:, None], mask[:, None])
     read = jax.jit(encoder.states)
-    # By hand: the states of each row alone, without padding, and their maximum.
+    # By hand: the states of each row by itself, without padding, and their maximum.
     head = jax.tree.map(np.asarray, taken['head'])
     for row, length in enumerate((9, 4)):
         ids = tokens[row, None, :length]

@@ -12,7 +12,7 @@ LINEAR = {'rope_type': 'linear', 'factor': 3.0, 'rope_theta': 100.0}
 # Of the three pairs of a head, one keeps its pace, one is blended and one is slowed down in full.
 LLAMA3 = {
     'rope_type': 'llama3',
-    'rope_theta': 100.0,
+    'rope_theta': 8.0,
     'factor': 8.0,
     'low_freq_factor': 1.0,
     'high_freq_factor': 3.0,
@@ -21,6 +21,7 @@ LLAMA3 = {
 
 SQUARE = {'num_key_value_heads': 6}  # as many heads of keys as of queries; else a third
 UNTIED = {'tie_word_embeddings': False}
+SINGLE = {'num_hidden_layers': 1}  # else two; compilation is what costs here
 FAMILIES = {  # the model type, and fields over those of `decoder_reference.SMALL`
     'qwen2, untied, square': ('qwen2', UNTIED | SQUARE),
     'qwen2, one head of keys, heads of another size': (
@@ -33,27 +34,30 @@ FAMILIES = {  # the model type, and fields over those of `decoder_reference.SMAL
         },
     ),
     'qwen3, heads of another size': ('qwen3', {'head_dim': 6, 'rms_norm_eps': 1e-4}),
-    'qwen3, untied, square, linear': ('qwen3', {'head_dim': 10, 'rope': LINEAR} | UNTIED | SQUARE),
+    'qwen3, untied, square, linear': (
+        'qwen3',
+        {'head_dim': 10, 'rope': LINEAR} | UNTIED | SQUARE | SINGLE,
+    ),
     'llama, untied, heads of another size': ('llama', {'head_dim': 6} | UNTIED),
-    'llama, square, linear': ('llama', {'num_hidden_layers': 1, 'rope': LINEAR} | SQUARE),
-    'llama, llama3, heads of another size': ('llama', {'head_dim': 6, 'rope': LLAMA3}),
+    'llama, square, linear': ('llama', {'rope': LINEAR} | SQUARE | SINGLE),
+    'llama, llama3, heads of another size': ('llama', {'head_dim': 6, 'rope': LLAMA3} | SINGLE),
     'smollm2': (
         'llama',
         {
             'hidden_size': 36,
             'num_attention_heads': 9,
             'num_key_value_heads': 3,
-            'num_hidden_layers': 1,
             'rms_norm_eps': 1e-5,
             'rope': {'rope_theta': 100000.0},
-        },
+        }
+        | SINGLE,
     ),
     'mistral, untied, heads of another size': (
         'mistral',
         {'head_dim': 6, 'sliding_window': None} | UNTIED,
     ),
 }
-# Compilation is what costs here; the kept arrays have gradients as well.
+# The kept arrays have gradients as well.
 WITHOUT_GRADIENTS = (
     'qwen2, one head of keys, heads of another size',
     'qwen3, untied, square, linear',

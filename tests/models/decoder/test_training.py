@@ -17,24 +17,11 @@ from qcrd_jax.config import base_config, validate
 from qcrd_jax.errors import InputError
 from qcrd_jax.methods import steps
 from qcrd_jax.methods.discriminator import DiscriminatorState
-from qcrd_jax.models import DecoderConfig, DecoderStudent, Discriminator
-from tests.support import REPOSITORY, parity
+from qcrd_jax.models import DecoderStudent, Discriminator
+from tests.support import REPOSITORY, parity, small
 
-CONFIG = DecoderConfig(
-    model_type='qwen2',
-    qkv_bias=True,
-    rope_theta=1e6,
-    tied_head=True,
-    vocab_size=23,
-    d_model=8,
-    d_kv=4,
-    d_ff=12,
-    num_heads=2,
-    num_kv_heads=1,
-    num_layers=1,
-    pad_id=0,
-    eos_id=1,
-    start_id=2,
+CONFIG = small.decoder(
+    vocab_size=23, d_model=8, d_ff=12, num_heads=2, num_kv_heads=1, num_layers=1, tied_head=True
 )
 B, J = 3, 2
 

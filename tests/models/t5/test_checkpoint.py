@@ -11,20 +11,10 @@ import pytest
 from qcrd_jax.errors import InputError
 from qcrd_jax.models import T5Config, T5Student
 from qcrd_jax.models.huggingface import load_encoder, load_student, save_student
-from tests.support import parity
+from tests.support import parity, small
 from tests.support.folders import assert_same, config_of, rewrite, tensors_of
 
-CONFIG = T5Config(
-    vocab_size=11,
-    d_model=6,
-    d_kv=4,
-    d_ff=10,
-    num_heads=3,
-    encoder_layers=2,
-    decoder_layers=1,
-    relative_buckets=8,
-    relative_max_distance=20,
-)
+CONFIG = small.t5(vocab_size=11, d_model=6, decoder_layers=1)
 STRAY = 'decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight'
 
 

@@ -10,24 +10,9 @@ import pytest
 from qcrd_jax.models import T5Config, T5Student
 from qcrd_jax.models.layers import dropout_mask
 from qcrd_jax.models.t5.layers import relative_buckets
-from tests.support import parity
+from tests.support import parity, small
 
-CONFIG = T5Config(
-    vocab_size=31,
-    d_model=12,
-    d_kv=4,
-    d_ff=20,
-    num_heads=3,
-    encoder_layers=2,
-    decoder_layers=3,
-    activation='gelu_new',
-    gated=True,
-    tied_head=False,
-    scale_decoder_outputs=False,
-    relative_buckets=8,
-    relative_max_distance=20,
-    dropout_rate=0.3,
-)
+CONFIG = small.t5()
 
 
 @pytest.mark.parametrize('flavour', ['v1_0', 'v1_1'])
