@@ -67,7 +67,7 @@ def case():
     pos_mask[2] = neg_mask[2] = False  # neither
     pos_mask[3] = neg_mask[3] = True
     s_pos, s_neg = rng.random((b, m)), rng.random((b, k))
-    s_pos[3], s_neg[3] = [0, 1, 0, 1], [0, 1, 0]  # a judge that is sure
+    s_pos[3], s_neg[3] = [0, 1, 0, 1], [0, 1, 0]  # a discriminator that is sure
     return {
         'pos': rng.uniform(0.1, 5, (b, m)),
         'neg': rng.uniform(0.1, 5, (b, k)),
