@@ -1,4 +1,4 @@
-# Everything runs in a virtual environment of its own; `make` alone says what there is.
+# Everything runs in a virtual environment of its own; plain `make` says what there is.
 
 PYTHON ?= python3
 VENV ?= .venv

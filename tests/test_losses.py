@@ -67,7 +67,7 @@ def case():
     pos_mask[2] = neg_mask[2] = False  # neither
     pos_mask[3] = neg_mask[3] = True
     s_pos, s_neg = rng.random((b, m)), rng.random((b, k))
-    s_pos[3], s_neg[3] = [0, 1, 0, 1], [0, 1, 0]  # a judge that is sure
+    s_pos[3], s_neg[3] = [0, 1, 0, 1], [0, 1, 0]  # a discriminator that is sure
     return {
         'pos': rng.uniform(0.1, 5, (b, m)),
         'neg': rng.uniform(0.1, 5, (b, k)),
@@ -79,8 +79,11 @@ def case():
     }
 
 
+contrastive_loss = jax.jit(losses.contrastive_loss, static_argnames=('beta', 'margin', 'scheme'))
+
+
 def contrastive(case, pos, neg, s_pos, s_neg, scheme):
-    return losses.contrastive_loss(
+    return contrastive_loss(
         jnp.asarray(pos, jnp.float32),
         jnp.asarray(neg, jnp.float32),
         jnp.asarray(s_pos, jnp.float32),
@@ -117,7 +120,7 @@ def test_contrastive_loss_and_gradient(case, scheme):
     def total(pos, neg):
         return contrastive(case, pos, neg, case['s_pos'], case['s_neg'], scheme).total.sum()
 
-    gradient = jax.grad(total, (0, 1))(jnp.float32(case['pos']), jnp.float32(case['neg']))
+    gradient = jax.jit(jax.grad(total, (0, 1)))(*map(jnp.float32, (case['pos'], case['neg'])))
     expected_pos = numeric_gradient(lambda x: reference(x, case['neg']).sum(), case['pos'])
     expected_neg = numeric_gradient(lambda x: reference(case['pos'], x).sum(), case['neg'])
     np.testing.assert_allclose(gradient[0], expected_pos, atol=1e-5)
@@ -129,7 +132,7 @@ def test_no_gradient_reaches_the_scores(case, scheme):
     def total(s_pos, s_neg):
         return contrastive(case, case['pos'], case['neg'], s_pos, s_neg, scheme).total.sum()
 
-    gradients = jax.grad(total, (0, 1))(jnp.float32(case['s_pos']), jnp.float32(case['s_neg']))
+    gradients = jax.jit(jax.grad(total, (0, 1)))(*map(jnp.float32, (case['s_pos'], case['s_neg'])))
     for gradient in gradients:
         np.testing.assert_array_equal(gradient, 0.0)
 
@@ -158,7 +161,7 @@ def test_everything_padded_is_zero_with_zero_gradient():
         loss = losses.contrastive_loss(values, values, values, values, none, none)
         return losses.masked_mean(loss.total, jnp.zeros(2, bool)) + loss.total.sum()
 
-    value, gradient = jax.value_and_grad(total)(x)
+    value, gradient = jax.jit(jax.value_and_grad(total))(x)
     assert value == 0.0
     np.testing.assert_array_equal(gradient, 0.0)
 
@@ -182,7 +185,7 @@ def reference_discriminator(s_pos, s_neg, pos_mask, neg_mask, kind):
 def test_discriminator_loss_and_gradient(case, kind):
     # Sure scores (0 and 1) are kept for the value, left out of the numeric gradient of `bce`.
     def loss(s_pos, s_neg):
-        return losses.discriminator_loss(
+        return jax.jit(losses.discriminator_loss, static_argnames='kind')(
             jnp.asarray(s_pos, jnp.float32),
             jnp.asarray(s_neg, jnp.float32),
             jnp.asarray(case['pos_mask']),
@@ -197,7 +200,7 @@ def test_discriminator_loss_and_gradient(case, kind):
     np.testing.assert_array_equal(valid, expected_valid)
 
     s_pos, s_neg = (np.clip(s, 0.05, 0.95) for s in (case['s_pos'], case['s_neg']))
-    gradient = jax.grad(lambda p, n: loss(p, n).loss.sum(), (0, 1))(
+    gradient = jax.jit(jax.grad(lambda p, n: loss(p, n).loss.sum(), (0, 1)))(
         jnp.float32(s_pos), jnp.float32(s_neg)
     )
     for mine, numeric in zip(
@@ -213,7 +216,9 @@ def test_discriminator_loss_and_gradient(case, kind):
         strict=True,
     ):
         np.testing.assert_allclose(mine, numeric, rtol=2e-3, atol=1e-5)
-    sure = jax.grad(lambda p: loss(p, case['s_neg']).loss.sum())(jnp.float32(case['s_pos']))
+    sure = jax.jit(jax.grad(lambda p: loss(p, case['s_neg']).loss.sum()))(
+        jnp.float32(case['s_pos'])
+    )
     assert np.isfinite(sure).all()
 
 
@@ -247,9 +252,8 @@ def test_cross_entropy_gradient_is_softmax_minus_one_hot():
     logits = rng.normal(size=(2, 4, 5))
     targets = rng.integers(0, 5, (2, 4))
     mask = np.array([[1, 1, 1, 0], [0, 0, 0, 0]], bool)
-    gradient = jax.grad(
-        lambda x: losses.seq2seq_loss(x, jnp.int32(targets), jnp.asarray(mask)).sum()
-    )(jnp.float32(logits))
+    loss = jax.grad(lambda x: losses.seq2seq_loss(x, jnp.int32(targets), jnp.asarray(mask)).sum())
+    gradient = jax.jit(loss)(jnp.float32(logits))
     softmax = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     expected = (softmax - np.eye(5)[targets]) * mask[..., None] / 3
     np.testing.assert_allclose(gradient, expected, atol=1e-6)
@@ -259,9 +263,8 @@ def test_all_padding_gives_zero_not_nan():
     logits, targets = jnp.ones((2, 3, 4)), jnp.zeros((2, 3), jnp.int32)
     none = jnp.zeros((2, 3), bool)
     for function in (losses.seq2seq_loss, losses.sequence_cross_entropy):
-        value, gradient = jax.value_and_grad(lambda x, f=function: f(x, targets, none).sum())(
-            logits
-        )
+        total = jax.value_and_grad(lambda x, f=function: f(x, targets, none).sum())
+        value, gradient = jax.jit(total)(logits)
         assert value == 0.0
         np.testing.assert_array_equal(gradient, 0.0)
 
@@ -291,6 +294,7 @@ def test_mutual_information(variant):
                 values.append(-(p / p.sum() * np.log(q / q.sum())).sum())
         return np.array(values)
 
+    @jax.jit
     def loss(explain, predict):
         return losses.mutual_information_loss(
             explain,
@@ -302,7 +306,7 @@ def test_mutual_information(variant):
 
     arguments = jnp.float32(explain), jnp.float32(predict)
     np.testing.assert_allclose(loss(*arguments), reference(explain), rtol=1e-5)
-    gradient = jax.grad(lambda e, p: loss(e, p).sum(), (0, 1))(*arguments)
+    gradient = jax.jit(jax.grad(lambda e, p: loss(e, p).sum(), (0, 1)))(*arguments)
     np.testing.assert_allclose(
         gradient[0], numeric_gradient(lambda x: reference(x).sum(), explain), rtol=2e-3, atol=1e-5
     )

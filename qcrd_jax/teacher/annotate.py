@@ -24,7 +24,7 @@ RECORDS = 'annotations.jsonl'
 REPORT = 'annotate.json'
 
 KEY = ('split', 'id', 'input', 'sample', 'settings')
-"""What tells a record from every other: a question that was changed is another question."""
+"""What distinguishes a record from every other: a question that was changed is another question."""
 
 _COMPARED = 1000  # questions whose samples are compared with each other
 _TOO_FEW = 5  # questions with equal samples, to draw a conclusion from
@@ -54,7 +54,7 @@ def annotate(
     Raises:
       InputError: if the settings are no good, or if answers are missing in the end: the budget is
         spent, the server is gone or refuses, or attempts failed. What was recorded stays, and the
-        same call goes on from there.
+        same call continues from there.
       KeyboardInterrupt: after a SIGINT or SIGTERM, when the requests in flight are recorded.
     """
     settings = Settings.from_config(config.teacher)
@@ -112,7 +112,7 @@ def _conclude(
         )
         raise InputError(
             f'teacher: {report["records"]} of {report["wanted"]} answers are recorded in {path}: '
-            f'{why}. Run the same command again to go on.'
+            f'{why}. Run the same command again to resume.'
         )
 
 

@@ -117,7 +117,7 @@ def run_jobs(
       settings: whom to ask and how.
       limits: what may be spent, with all that the two files say was spent before.
       path: of the journal.
-      key: the fields of a record that tell it from every other.
+      key: the fields that distinguish a record from every other.
       backoff: seconds before the second attempt; they double with every further one.
 
     Returns:

@@ -25,7 +25,7 @@ class Journal:
 
     Args:
       path: of the file; it and its folder are created.
-      key: the fields that tell a record from every other one; none: records need not differ.
+      key: the fields that distinguish a record from every other; none: records need not differ.
 
     Raises:
       InputError: if another process holds the file.

@@ -1,4 +1,4 @@
-"""What an OpenAI-compatible server can answer, told apart: a completion, or one of many faults.
+"""What an OpenAI-compatible server can answer: a completion, or one of many kinds of fault.
 
 Pure functions of status, headers and body. Whatever a server sends is data: it is measured, cut
 and recorded, never trusted.
