@@ -26,7 +26,7 @@ test: $(INSTALLED_TEST)  ## run the tests, JOBS=2 at once (ARGS='-k ring' to cho
 lint: $(INSTALLED_TEST)  ## check style, docstrings, formatting and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/pyright --project pyproject.toml --pythonpath $(BIN)/python
 
 bench: $(INSTALLED)  ## time a step of every method (ARGS='--size base --dtype bfloat16')
 	for method in finetune dss qcrd; do \

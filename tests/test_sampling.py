@@ -23,7 +23,7 @@ QUESTIONS = jnp.array([[3, 4, 1, 0, 0], [5, 6, 7, 8, 1], [8, 1, 0, 0, 0]], jnp.i
 @pytest.fixture(scope='module')
 def params():
     # Weights larger than at initialisation: distributions far from uniform, but not peaked.
-    return jax.tree.map(lambda leaf: leaf * 1.6, STUDENT.init(jax.random.key(3)))
+    return jax.tree.map(lambda leaf: leaf * 1.6, jax.jit(STUDENT.init)(jax.random.key(3)))
 
 
 @jax.jit
@@ -37,6 +37,18 @@ def draw(params, questions, keys, max_length, temperature):
         STUDENT,
         params,
         encode(params, questions),
+        keys,
+        max_length=max_length,
+        temperature=temperature,
+    )
+
+
+@functools.partial(jax.jit, static_argnames=('max_length', 'temperature'))
+def draw_each(params, questions, keys, max_length, temperature):
+    return sampling.sample_each(
+        STUDENT,
+        params,
+        jax.vmap(encode, in_axes=(0, None))(params, questions),
         keys,
         max_length=max_length,
         temperature=temperature,
@@ -113,7 +125,7 @@ def test_temperature_zero_is_greedy(params):
         np.testing.assert_array_equal(samples.ids[row, 0, : len(ids)], ids)
 
 
-def test_a_draw_depends_on_its_own_key_single(params):
+def test_a_draw_depends_only_on_its_own_key(params):
     # Neither on the other questions, nor on how many sequences there are, nor on padding.
     keys = sampling.sequence_keys(jax.random.key(5), jnp.arange(3), 3)
     together = draw(params, QUESTIONS, keys, max_length=6, temperature=1.0)
@@ -123,14 +135,13 @@ def test_a_draw_depends_on_its_own_key_single(params):
         np.testing.assert_array_equal(single.ids[0, 0], together.ids[row, 1])
 
 
-def test_students_sampled_together_draw_what_each_draws_single(params):
+def test_students_sampled_together_draw_what_each_draws_by_itself(params):
     students = [params, jax.tree.map(lambda leaf: leaf * 0.7, params)]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *students)
-    contexts = jax.vmap(encode, in_axes=(0, None))(stacked, QUESTIONS)
     keys = jnp.stack(
-        [sampling.sequence_keys(jax.random.key(i), jnp.arange(3), 2) for i in range(2)]
+        [sampling.sequence_keys(jax.random.key(i), jnp.arange(3), 4) for i in range(2)]
     )
-    together = sampling.sample_each(STUDENT, stacked, contexts, keys, max_length=6, temperature=1.5)
+    together = draw_each(stacked, QUESTIONS, keys, max_length=6, temperature=1.5)
     for i, student in enumerate(students):
         single = draw(student, QUESTIONS, keys[i], max_length=6, temperature=1.5)
         np.testing.assert_array_equal(together.ids[i], single.ids)
