@@ -136,28 +136,45 @@ def test_tests_mirror_the_packages():
 
 @pytest.mark.parametrize(
     ('imported', 'absent'),
-    [('qcrd_jax', ('jax',)), ('qcrd_jax.losses', ('transformers', 'flax', 'optax'))],
+    [('qcrd_jax', ('jax', 'absl')), ('qcrd_jax.losses', ('transformers', 'flax', 'optax'))],
 )
 def test_a_light_import_stays_light(imported, absent):
-    code = (
-        f'import {imported}, sys; from absl import flags\n'
-        f'print([name for name in {absent!r} if name in sys.modules])\n'
-        'print([name for name in flags.FLAGS if "qcrd" in name])'
-    )
+    code = f'import {imported}, sys\nprint([name for name in {absent!r} if name in sys.modules])'
     run = subprocess.run(
         [sys.executable, '-c', code], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )
-    assert run.stdout.split() == ['[]', '[]']
+    assert run.stdout.strip() == '[]'
+
+
+SETTING = re.compile(r'flags\.DEFINE_\w+|config\.update|environ\.(setdefault|update|pop)|putenv')
+
+
+def test_no_module_sets_a_flag_an_option_or_the_environment():
+    found = set()
+    for module in inner():
+        for node in ast.walk(ast.parse(MODULES[module].read_text())):
+            if isinstance(node, ast.Call):
+                called = ast.unparse(node.func)
+                option = called.startswith(('jax.', 'flags.', 'os.')) and SETTING.search(called)
+                found |= {f'{module}: {called}'} if option else set()
+            elif isinstance(node, ast.Assign | ast.AugAssign | ast.Delete):
+                targets = [node.target] if isinstance(node, ast.AugAssign) else node.targets
+                found |= {
+                    f'{module}: {target}'
+                    for target in map(ast.unparse, targets)
+                    if target.startswith(('os.environ', 'jax.config', 'flags.FLAGS'))
+                }
+    assert found == set()
 
 
 # The LLM that compares rationales is the judge; the discriminator is never called so.
-JUDGE_ROOMS = {'teacher', 'experiments', 'grid', 'config', 'modes', 'data'}
+JUDGE_ROOMS = {'teacher', 'experiments', 'grid', 'config', 'modes'}
 
 
 def test_a_judge_is_an_llm():
     named = set()
     for module in inner():
-        if room(module) in JUDGE_ROOMS or module in ('qcrd_jax.runs.workdir',):
+        if room(module) in JUDGE_ROOMS:
             continue
         for node in ast.walk(ast.parse(MODULES[module].read_text())):
             words = [getattr(node, field, None) for field in ('id', 'name', 'attr', 'arg')]

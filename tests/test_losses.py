@@ -330,6 +330,8 @@ def test_total_and_dss_weights():
     one, two, three = (jnp.float32(x) for x in (1, 2, 3))
     total = losses.total_loss(one, two, three, alpha_pred=0.1, alpha_cl=0.2, alpha_disc=0.3)
     np.testing.assert_allclose(total, 0.1 + 0.4 + 0.9, rtol=1e-6)
+    student = losses.total_loss(one, two, alpha_pred=0.1, alpha_cl=0.2)  # its half has no L_D
+    np.testing.assert_allclose(student, 0.1 + 0.4, rtol=1e-6)
     np.testing.assert_allclose(losses.dss_loss(one, three, alpha=0.25), 0.25 + 2.25, rtol=1e-6)
 
 
