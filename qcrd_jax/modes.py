@@ -16,7 +16,8 @@ from qcrd_jax.data.prepare import write_counts
 from qcrd_jax.data.schema import Example
 from qcrd_jax.data.sources import builders
 from qcrd_jax.errors import InputError
-from qcrd_jax.experiments import reproduce as reproduction
+from qcrd_jax.experiments import plan as planning
+from qcrd_jax.experiments import running, tabling
 from qcrd_jax.report import write_report
 from qcrd_jax.runs import assembly, loop, results
 from qcrd_jax.runs import position as positions
@@ -141,6 +142,27 @@ def predict(
             sys.stdout.write(json.dumps(record, ensure_ascii=False) + '\n')
 
 
+def reproduce(config: config_dict.ConfigDict, workdir: pathlib.Path) -> None:
+    """Runs the missing cells of a grid; writes its table after each of them and, last, the page.
+
+    Tables may share a workdir: what one has run, another finds. Another setting or another version
+    of the code is another identity, so that nothing is mixed.
+
+    Raises:
+      InputError: at the end, if a cell could not be run; the report says so in the cell.
+    """
+    plan = planning.read(config, workdir)
+    tabling.write(plan)
+    failures: dict[str, str] = {}
+    for failures in running.run(plan):
+        tabling.write(plan, failures)
+    page = tabling.write_page(plan)
+    print(f'report: {page}')
+    if failures:
+        reasons = '; '.join(f'{name}: {why}' for name, why in failures.items())
+        raise InputError(f'{len(failures)} cells could not be run: {reasons}')
+
+
 def _read_questions(path: pathlib.Path) -> list[Example]:
     questions = []
     for number, record in files.read_jsonl(path):
@@ -175,5 +197,5 @@ MODES = {
     'predict': predict,
     'export': export,
     'judge': judge,
-    'reproduce': reproduction.reproduce,
+    'reproduce': reproduce,
 }

@@ -45,6 +45,7 @@ def get_config():
 def _few_problems():
     path = pathlib.Path(__file__).with_name('mwp_methods.py')
     spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.few_problems()

@@ -18,7 +18,7 @@ from qcrd_jax.data.sources import builders
 from qcrd_jax.experiments import syntax
 from qcrd_jax.methods.table import CONTESTED, METHODS
 
-RUNNING = ('qcrd_jax.runs.loop', 'qcrd_jax.runs.results')
+RUNNING = ('qcrd_jax.runs.assembly', 'qcrd_jax.runs.loop', 'qcrd_jax.runs.results')
 """What trains and finishes a run; what they import counts with them."""
 
 COUNTING = ('qcrd_jax.data.sources.builders', 'qcrd_jax.data.summary')

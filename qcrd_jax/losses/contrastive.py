@@ -1,5 +1,7 @@
 """QCRD's many-to-one contrastive loss (eqs. 3 to 7), and eq. 8."""
 
+import functools
+import operator
 from typing import NamedTuple
 
 import jax
@@ -192,19 +194,32 @@ def contrastive_loss(
 
 
 def total_loss(
-    prediction: Float[Array, ''],
-    contrastive: Float[Array, ''],
-    discriminator: float | Float[Array, ''] = 0.0,
+    prediction: Float[Array, ''] | None = None,
+    contrastive: Float[Array, ''] | None = None,
+    discriminator: Float[Array, ''] | None = None,
     *,
     alpha_pred: float | Float[Array, ''] = 0.5,
     alpha_cl: float | Float[Array, ''] = 0.5,
     alpha_disc: float | Float[Array, ''] = 0.5,
 ) -> Float[Array, '']:
-    """Eq. 8: `alpha_1 L_pred + alpha_2 L_cl + alpha_3 L_D`.
+    """Eq. 8: `alpha_1 L_pred + alpha_2 L_cl + alpha_3 L_D`, of the terms that are given.
 
-    The student's half of it, which is what its parameters are differentiated by, leaves L_D out.
+    L_cl trains the student only and L_D the discriminator only, so that a step computes the two
+    halves apart: the student's without L_D, the discriminator's with L_D only.
 
-    >>> total_loss(jnp.float32(1.0), jnp.float32(2.0), jnp.float32(-1.0), alpha_disc=0.25)
+    Raises:
+      ValueError: if no term is given.
+
+    >>> prediction, contrastive, discriminator = jnp.float32(1.0), jnp.float32(2.0), jnp.float32(-1)
+    >>> total_loss(prediction, contrastive, discriminator, alpha_disc=0.25)
     Array(1.25, dtype=float32)
+    >>> total_loss(prediction, contrastive, alpha_cl=0.25)  # the student's half
+    Array(1., dtype=float32)
+    >>> total_loss(discriminator=discriminator, alpha_disc=0.25)  # the discriminator's
+    Array(-0.25, dtype=float32)
     """
-    return alpha_pred * prediction + alpha_cl * contrastive + alpha_disc * discriminator
+    weighted = [(alpha_pred, prediction), (alpha_cl, contrastive), (alpha_disc, discriminator)]
+    terms = [alpha * loss for alpha, loss in weighted if loss is not None]
+    if not terms:
+        raise ValueError('total_loss: expected at least one of the terms of eq. 8, got none.')
+    return functools.reduce(operator.add, terms)

@@ -75,7 +75,7 @@ def update_discriminator(
     def loss_fn(params):
         scores = score_rationales(discriminator, params, batch, rationales.ids, key)
         loss, _ = _discriminator_loss(scores, rationales.mask, count, batch, kind)
-        return alpha * loss, loss
+        return losses.total_loss(discriminator=loss, alpha_disc=alpha), loss
 
     def update(state):
         (_, loss), gradient = jax.value_and_grad(loss_fn, has_aux=True)(state.params)

@@ -37,10 +37,12 @@ class Discriminator:
 
     @property
     def pad_id(self) -> int:
+        """Id of padding."""
         return self.encoder.pad_id
 
     @property
     def eos_id(self) -> int:
+        """Id that ends every sequence."""
         return self.encoder.eos_id
 
     def init(self, key: jax.Array) -> Params:

@@ -201,7 +201,7 @@ def _named_leaves(tree: Any) -> Arrays:
 def _describe(array: np.ndarray) -> dict[str, Any]:
     """Shape, type and digest of an array, as JSON."""
     data = np.ascontiguousarray(array)
-    digest = hashlib.sha256(memoryview(data.reshape(-1).view(np.uint8))).hexdigest()
+    digest = hashlib.sha256(data.reshape(-1).view(np.uint8).data).hexdigest()
     return {'shape': list(array.shape), 'dtype': str(array.dtype), 'sha256': digest}
 
 

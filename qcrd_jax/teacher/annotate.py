@@ -5,14 +5,14 @@ import dataclasses
 import hashlib
 import json
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from absl import logging
 from ml_collections import config_dict
 
 from qcrd_jax import files
-from qcrd_jax.data.schema import Example, SourceSplits
+from qcrd_jax.data.schema import Example, ExampleStream
 from qcrd_jax.errors import InputError
 from qcrd_jax.teacher import engine, journal, prompts
 from qcrd_jax.teacher.client import Settings
@@ -32,7 +32,7 @@ _TOO_FEW = 5  # questions with equal samples, to draw a conclusion from
 
 def annotate(
     config: config_dict.ConfigDict,
-    splits: SourceSplits,
+    splits: Mapping[str, Sequence[Example] | ExampleStream],
     workdir: pathlib.Path,
     *,
     backoff: float = 1.0,
@@ -145,7 +145,7 @@ def summary(report: dict[str, Any]) -> str:
 class _Questions:
     """Every (split, example, number of sample) to be asked, in order, as often as need be."""
 
-    splits: SourceSplits
+    splits: Mapping[str, Sequence[Example] | ExampleStream]
     limit: int
     samples: int
 

@@ -13,11 +13,12 @@ import numpy as np
 
 from qcrd_jax.errors import InputError
 from qcrd_jax.files import write_json
+from qcrd_jax.models.config_fields import Fields
 from qcrd_jax.models.decoder import rope
 from qcrd_jax.models.decoder.config import DecoderConfig
 from qcrd_jax.models.protocol import Params
 from qcrd_jax.models.safetensors_files import StoredTensor, read_checkpoint, read_json_object
-from qcrd_jax.models.tensor_places import Fields, Opened, Place, take_apart
+from qcrd_jax.models.tensor_places import Opened, Place, take_apart
 
 _HEAD = 'lm_head.weight'
 _EMBEDDING = 'model.embed_tokens.weight'
@@ -88,7 +89,7 @@ class DecoderCheckpoint:
         Raises:
           InputError: naming the field that is wrong, or that asks for what is not computed here.
         """
-        fields = Fields.read(path)
+        fields = Fields(path, read_json_object(path))
         for name, values in {**_COMPUTED, **self.computed}.items():
             fields.only(name, *values)
         if any(kind != 'full_attention' for kind in fields.get('layer_types', list, [])):

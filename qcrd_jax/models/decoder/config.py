@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from qcrd_jax.models.base import check_config, require
+from qcrd_jax.models.checks import check_config, require
 
 SCALINGS = ('linear', 'llama3')
 

@@ -22,7 +22,7 @@ from qcrd_jax.models.layers import Dropout, RMSNorm, scan_layers, write_column
 _INITIAL = nn.initializers.normal(0.02)  # of every matrix, as transformers draws them
 
 
-def rotary_frequencies(config: DecoderConfig) -> Float[np.ndarray, 'half']:
+def rotary_frequencies(config: DecoderConfig) -> Float[np.ndarray, ' half']:
     """Returns the angles by which the pairs of a head turn from one position to the next.
 
     The float32 arithmetic is that of the published checkpoints' own code.

@@ -1,8 +1,8 @@
 """Mistral where it has no sliding window, as from v0.2 on: a Llama of another name."""
 
+from qcrd_jax.models.config_fields import Fields
 from qcrd_jax.models.decoder.checkpoint import DecoderCheckpoint
 from qcrd_jax.models.decoder.config import sizes
-from qcrd_jax.models.tensor_places import Fields
 
 _DEFAULTS = {
     'vocab_size': 32000,

@@ -1,8 +1,8 @@
 """Qwen3: norms of the heads of queries and keys, whose size is a field of its own."""
 
-from qcrd_jax.models.decoder import qwen2
 from qcrd_jax.models.decoder.checkpoint import DecoderCheckpoint, refuse_used_window
 from qcrd_jax.models.decoder.config import sizes
+from qcrd_jax.models.decoder.qwen import DEFAULTS, TOKENS
 
 VERSIONS = {
     'qwen3': sizes(
@@ -18,16 +18,16 @@ VERSIONS = {
         rope_theta=1e6,
         tied_head=True,
         max_positions=40960,
-        **qwen2.TOKENS,
+        **TOKENS,
     )
 }
 
 CHECKPOINT = DecoderCheckpoint(
     model_type='qwen3',
     model_class='Qwen3ForCausalLM',
-    defaults={**qwen2.DEFAULTS, 'head_dim': 128},
+    defaults={**DEFAULTS, 'head_dim': 128},
     qk_norm=True,
     written={'attention_bias': False, 'use_sliding_window': False},
     computed={'attention_bias': (None, False)},
-    check=lambda fields: refuse_used_window(fields, qwen2.DEFAULTS['num_hidden_layers']),
+    check=lambda fields: refuse_used_window(fields, DEFAULTS['num_hidden_layers']),
 )

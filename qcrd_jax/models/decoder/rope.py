@@ -2,8 +2,8 @@
 
 from typing import Any, NoReturn
 
+from qcrd_jax.models.config_fields import Fields
 from qcrd_jax.models.decoder.config import SCALINGS, DecoderConfig, RopeScaling
-from qcrd_jax.models.tensor_places import Fields
 
 
 def read_theta(fields: Fields) -> float:

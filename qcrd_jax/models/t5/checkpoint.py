@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from qcrd_jax.errors import InputError
+from qcrd_jax.models.config_fields import Fields
 from qcrd_jax.models.protocol import Params
-from qcrd_jax.models.safetensors_files import StoredTensor, read_checkpoint
+from qcrd_jax.models.safetensors_files import StoredTensor, read_checkpoint, read_json_object
 from qcrd_jax.models.t5.config import T5Config
-from qcrd_jax.models.tensor_places import Fields, Opened, Place, take_apart
+from qcrd_jax.models.tensor_places import Opened, Place, take_apart
 
 _EMBEDDINGS = ('shared.weight', 'encoder.embed_tokens.weight', 'decoder.embed_tokens.weight')
 _HEAD = 'lm_head.weight'
@@ -58,7 +59,7 @@ def read_config(path: pathlib.Path) -> T5Config:
 
     Whether the head is tied is not known from the file: `tied_head` is True.
     """
-    fields = Fields.read(path)
+    fields = Fields(path, read_json_object(path))
     mt5 = fields.get('model_type', str, 't5') == 'mt5'
     projection = fields.get('feed_forward_proj', str, 'gated-gelu' if mt5 else 'relu')
     activation = 'gelu_new' if projection == 'gated-gelu' else projection.removeprefix('gated-')
