@@ -8,9 +8,11 @@ from typing import Any, get_args
 
 from ml_collections import config_dict
 
-from qcrd_jax import losses
+from qcrd_jax import grid, losses
 from qcrd_jax.data.schema import AnswerType, LabelsRule, PositivesRule
+from qcrd_jax.data.sources.remotes import Release
 from qcrd_jax.data.sources.table import DATASETS
+from qcrd_jax.data.tagging import TaggerName
 from qcrd_jax.errors import InputError
 from qcrd_jax.methods.objectives import DecayEvery
 from qcrd_jax.methods.optimizers import Schedule
@@ -239,11 +241,11 @@ _SIZE_NAMES = tuple(dict.fromkeys(size for sizes in SIZES.values() for size in s
 _CHOICES = {
     'method': METHODS,
     'data.name': DATASETS,
-    'data.release': ('dss', 'original'),
+    'data.release': get_args(Release),
     'data.answer_type': get_args(AnswerType),
     'data.positives': get_args(PositivesRule),
     'data.labels': get_args(LabelsRule),
-    'data.tagger': ('rules', 'stanza'),
+    'data.tagger': get_args(TaggerName),
     'student.size': _SIZE_NAMES,
     'student.version': tuple(SIZES),
     'student.compute_dtype': ('auto', 'float32', 'bfloat16'),
@@ -254,9 +256,9 @@ _CHOICES = {
     'loss.discriminator': losses.DISCRIMINATOR_LOSSES,
     'mi.variant': losses.MUTUAL_INFORMATION_VARIANTS,
     'optimizer.schedule': get_args(Schedule),
-    'reproduce.kind': ('table', 'curve'),
-    'reproduce.panel': ('none', 'case_study', 'scores'),
-    'reproduce.keep': ('results', 'students', 'everything'),
+    'reproduce.kind': grid.KINDS,
+    'reproduce.panel': grid.PANELS,
+    'reproduce.keep': grid.KEEP,
     'train.on_nonfinite': ('stop', 'skip'),
 }
 

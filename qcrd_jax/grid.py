@@ -26,6 +26,32 @@ JUDGE_MEASURES = ('a_better', 'both_good', 'b_better')
 
 MEASURES = (*RUN_MEASURES, *DATA_MEASURES, *JUDGE_MEASURES)
 
+BENCHMARKS = {
+    'SVAMP': {'data.name': 'svamp'},
+    'CQA': {'data.name': 'cqa'},
+    'ANLI1': {'data.name': 'anli1'},
+    'ESNLI': {'data.name': 'esnli'},
+}
+"""The paper's four, as columns or rows."""
+
+COMPARED = {
+    'Finetuning': {'method': 'finetune'},
+    'Single-Task': {'method': 'single_task'},
+    'DSS': {'method': 'dss'},
+    'MI': {'method': 'mi'},
+    'QCRD': {'method': 'qcrd'},
+}
+"""The methods of Tables 1 and 2, as rows."""
+
+KINDS = ('table', 'curve')
+"""How it is drawn; the columns of a curve are numbers on an axis."""
+
+PANELS = ('none', 'case_study', 'scores')
+"""What is shown of single runs beside it: nothing, or Figure 5 or 6."""
+
+KEEP = ('results', 'students', 'everything')
+"""What is left of a finished run: with `everything` its checkpoints too."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Cell:

@@ -8,17 +8,11 @@ Score: not yet measured.
 from qcrd_jax import grid
 from qcrd_jax.config import base_config
 
-DATASETS = {
-    'SVAMP': {'data.name': 'svamp'},
-    'CQA': {'data.name': 'cqa'},
-    'ANLI1': {'data.name': 'anli1'},
-    'ESNLI': {'data.name': 'esnli'},
-}
 METHODS = {'Finetuning': {'method': 'finetune'}, 'QCRD': {'method': 'qcrd'}}
 SIZES = {'12.5': 0.125, '25': 0.25, '50': 0.5, '75': 0.75, '100': 1.0}
 ROWS = {
     f'{dataset}, {method}': {**data, **settings}
-    for dataset, data in DATASETS.items()
+    for dataset, data in grid.BENCHMARKS.items()
     for method, settings in METHODS.items()
 }
 COLUMNS = {name: {'data.fraction': fraction} for name, fraction in SIZES.items()}

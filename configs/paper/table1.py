@@ -8,19 +8,6 @@ Score: not yet measured.
 from qcrd_jax import grid
 from qcrd_jax.config import base_config
 
-ROWS = {
-    'Finetuning': {'method': 'finetune'},
-    'Single-Task': {'method': 'single_task'},
-    'DSS': {'method': 'dss'},
-    'MI': {'method': 'mi'},
-    'QCRD': {'method': 'qcrd'},
-}
-COLUMNS = {
-    'SVAMP': {'data.name': 'svamp'},
-    'CQA': {'data.name': 'cqa'},
-    'ANLI1': {'data.name': 'anli1'},
-    'ESNLI': {'data.name': 'esnli'},
-}
 PAPER = {
     'Finetuning': [63.0, 62.19, 43.58, 88.38],
     'Single-Task': [59.0, 63.11, 47.9, 88.77],
@@ -39,5 +26,5 @@ def get_config():
         'The paper: T5-base, 10000 steps of batch 8, test accuracy of one run.'
     )
     config.reproduce.baseline = 'DSS'
-    config.reproduce.cells = grid.cells(ROWS, COLUMNS, PAPER)
+    config.reproduce.cells = grid.cells(grid.COMPARED, grid.BENCHMARKS, PAPER)
     return config

@@ -8,19 +8,6 @@ Score: not yet measured.
 from qcrd_jax import grid
 from qcrd_jax.config import base_config
 
-ROWS = {
-    'Finetuning': {'method': 'finetune'},
-    'Single-Task': {'method': 'single_task'},
-    'DSS': {'method': 'dss'},
-    'MI': {'method': 'mi'},
-    'QCRD': {'method': 'qcrd'},
-}
-COLUMNS = {
-    'SVAMP': {'data.name': 'svamp'},
-    'CQA': {'data.name': 'cqa'},
-    'ANLI1': {'data.name': 'anli1'},
-    'ESNLI': {'data.name': 'esnli'},
-}
 PAPER = {
     'Finetuning': [45.0, 43.16, 42.0, 82.9],
     'Single-Task': [46.5, 44.98, 42.5, 83.67],
@@ -40,5 +27,5 @@ def get_config():
     )
     config.reproduce.baseline = 'DSS'
     config.student.pretrained = 't5-small'
-    config.reproduce.cells = grid.cells(ROWS, COLUMNS, PAPER)
+    config.reproduce.cells = grid.cells(grid.COMPARED, grid.BENCHMARKS, PAPER)
     return config

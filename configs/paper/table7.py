@@ -9,12 +9,6 @@ from qcrd_jax import grid
 from qcrd_jax.config import base_config
 
 ROWS = {'DSS': {'method': 'dss'}, 'QCRD': {'method': 'qcrd'}}
-DATASETS = {
-    'SVAMP': {'data.name': 'svamp'},
-    'CQA': {'data.name': 'cqa'},
-    'ANLI1': {'data.name': 'anli1'},
-    'ESNLI': {'data.name': 'esnli'},
-}
 RATIONALES = {'temperature 0': 'rationale', 'temperature 0.7': 'rationale_t0.7'}
 VERDICTS = {'DSS is better': 'a_better', 'both are good': 'both_good', 'QCRD is better': 'b_better'}
 PAPER = {
@@ -26,7 +20,7 @@ PAPER = {
 def _verdicts():
     for name, field in RATIONALES.items():
         for place, (verdict, measure) in enumerate(VERDICTS.items()):
-            for column, (dataset, data) in enumerate(DATASETS.items()):
+            for column, (dataset, data) in enumerate(grid.BENCHMARKS.items()):
                 yield {
                     'row': f'{name}: {verdict}',
                     'column': dataset,
@@ -48,5 +42,5 @@ def get_config():
     )
     config.reproduce.unit = 'questions'
     config.reproduce.seeds = (0,)
-    config.reproduce.cells = (*grid.cells(ROWS, DATASETS, hidden=True), *_verdicts())
+    config.reproduce.cells = (*grid.cells(ROWS, grid.BENCHMARKS, hidden=True), *_verdicts())
     return config

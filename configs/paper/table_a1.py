@@ -5,14 +5,9 @@ Hardware: any.
 Score: 720/80/200 for SVAMP and 8766/975/1221 for CQA.
 """
 
+from qcrd_jax import grid
 from qcrd_jax.config import base_config
 
-DATASETS = {
-    'SVAMP': {'data.name': 'svamp'},
-    'CQA': {'data.name': 'cqa'},
-    'ANLI1': {'data.name': 'anli1'},
-    'ESNLI': {'data.name': 'esnli'},
-}
 PAPER = {
     'train': [720, 8766, 16946, 549367],
     'validation': [80, 975, 1000, 9842],
@@ -22,7 +17,7 @@ PAPER = {
 
 def _sizes():
     for split, sizes in PAPER.items():
-        for (dataset, data), size in zip(DATASETS.items(), sizes, strict=True):
+        for (dataset, data), size in zip(grid.BENCHMARKS.items(), sizes, strict=True):
             yield {
                 'row': dataset,
                 'column': split,

@@ -8,12 +8,6 @@ Score: not yet measured.
 from qcrd_jax import grid
 from qcrd_jax.config import base_config
 
-DATASETS = {
-    'SVAMP': {'data.name': 'svamp'},
-    'CQA': {'data.name': 'cqa'},
-    'ANLI1': {'data.name': 'anli1'},
-    'ESNLI': {'data.name': 'esnli'},
-}
 MEASURES = {
     'right samples per question': 'right_per_question',
     'only right': 'only_positive',
@@ -40,6 +34,6 @@ def get_config():
     config.reproduce.cells = tuple(
         cell
         for row, measure in MEASURES.items()
-        for cell in grid.cells({row: {}}, DATASETS, PAPER, measure=measure)
+        for cell in grid.cells({row: {}}, grid.BENCHMARKS, PAPER, measure=measure)
     )
     return config

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from qcrd_jax import files
+from qcrd_jax.grid import PANELS
 from qcrd_jax.report import figures
 from qcrd_jax.report.drawing import Figure
 from qcrd_jax.report.experiments import Panel, write_experiments
@@ -13,9 +14,6 @@ from qcrd_jax.report.page import score_groups
 from qcrd_jax.report.run_files import plain, read_run
 from qcrd_jax.report.table_files import write_table
 from qcrd_jax.report.tables import Cell, Outcome, Table
-
-PANELS = ('none', 'case_study', 'scores')
-"""What the page can show of single runs."""
 
 _KEPT = 'tables'  # folder of the tables as JSON
 

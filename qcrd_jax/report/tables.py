@@ -8,9 +8,9 @@ import numpy as np
 from jaxtyping import Bool
 
 from qcrd_jax.evaluation import significance
+from qcrd_jax.grid import KINDS
 
 _LEVEL = 0.05  # of the adjusted p-value that a verdict needs
-KINDS = ('table', 'curve')
 """How a table's figure is drawn: a panel a column, or columns as numbers on an axis."""
 
 
