@@ -51,16 +51,22 @@ class Entry:
       reads: the fields of the configuration that decide its numbers, of those that some method does
         not read (`CONTESTED`); a group stands for all its fields.
       positives: how the teacher's samples become positives; None: as `data.positives` says.
+      rationales: whether it learns from rationales at all.
       joint: whether rationale and label are one target.
       discriminator: whether it can weigh rationales by a discriminator's scores.
+      paper_hours: of training on SVAMP with T5-base and with T5-small (Table A7).
+      paper_hours_unweighed: likewise, without the discriminator.
     """
 
     title: str
     build: Callable[[config_dict.ConfigDict, Parts], Method]
     reads: Callable[[config_dict.ConfigDict], tuple[str, ...]]
     positives: PositivesRule | None = 'first'
+    rationales: bool = True
     joint: bool = False
     discriminator: bool = False
+    paper_hours: tuple[float, float] | None = None
+    paper_hours_unweighed: tuple[float, float] | None = None
 
     def weighs(self, config: config_dict.ConfigDict) -> bool:
         """Whether a run has a discriminator."""
@@ -179,11 +185,21 @@ def _reads_mi_qcrd(config: config_dict.ConfigDict) -> tuple[str, ...]:
 
 
 METHODS: dict[str, Entry] = {
-    'finetune': Entry('Fine-tuning', _finetune, _reads_nothing),
+    'finetune': Entry(
+        'Fine-tuning', _finetune, _reads_nothing, rationales=False, paper_hours=(2.0, 1.25)
+    ),
     'single_task': Entry('Single-task distillation', _finetune, _reads_nothing, joint=True),
-    'dss': Entry('Distilling step-by-step', _dss, _reads_dss),
-    'mi': Entry('Mutual-information distillation', _mi, _reads_mi),
-    'qcrd': Entry('QCRD', _qcrd, _reads_qcrd, positives=None, discriminator=True),
+    'dss': Entry('Distilling step-by-step', _dss, _reads_dss, paper_hours=(4.0, 2.5)),
+    'mi': Entry('Mutual-information distillation', _mi, _reads_mi, paper_hours=(4.2, 2.6)),
+    'qcrd': Entry(
+        'QCRD',
+        _qcrd,
+        _reads_qcrd,
+        positives=None,
+        discriminator=True,
+        paper_hours=(13.0, 8.5),
+        paper_hours_unweighed=(12.0, 7.5),
+    ),
     'mi_qcrd': Entry('MI + QCRD', _mi_qcrd, _reads_mi_qcrd, positives=None, discriminator=True),
 }
 """Every method by its name in a configuration (sections 4.1 and A.4)."""

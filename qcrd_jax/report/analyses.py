@@ -9,19 +9,12 @@ from typing import Any
 from qcrd_jax.data import marking
 from qcrd_jax.data.sources.table import DATASETS
 from qcrd_jax.files import flatten
+from qcrd_jax.methods.table import METHODS
 from qcrd_jax.report.formats import MAX_CHARACTERS, clip, duration, first, percent, scored
 from qcrd_jax.report.run_files import Run, number, plain
 from qcrd_jax.runs.timing import total_seconds
 
-# Hours of training on SVAMP on one A100-80G, 10000 steps: T5-base, T5-small (Table A7).
-_PAPER_HOURS = {
-    'finetune': (2.0, 1.25),
-    'dss': (4.0, 2.5),
-    'mi': (4.2, 2.6),
-    'qcrd': (13.0, 8.5),
-    'qcrd without the quality judge': (12.0, 7.5),
-}
-_PAPER_STUDENTS = ('t5-base', 't5-small')
+_PAPER_STUDENTS = ('t5-base', 't5-small')  # of Table A7, in the order of `Entry.paper_hours`
 _HIGH = 0.7  # the score that the paper's student samples "sometimes exceeded" (section 5.5)
 _MAX_CASES, _MAX_RATIONALES = 40, 8  # questions of the case study, rationales of each
 _ARITHMETIC = 'equation'  # the answer type whose rationales can be checked
@@ -127,12 +120,12 @@ def _paper_hours(run: Run) -> float | None:
     config = flatten(run.config)
     student = plain(run.summary.get('student') or config.get('student.pretrained'))
     student = student.rstrip('/').rpartition('/')[2]
-    method = run.method
-    if method == 'qcrd' and config.get('discriminator.weigh') is False:
-        method = 'qcrd without the quality judge'
-    if student not in _PAPER_STUDENTS or method not in _PAPER_HOURS:
+    entry = METHODS.get(run.method)
+    if entry is None or student not in _PAPER_STUDENTS:
         return None
-    return _PAPER_HOURS[method][_PAPER_STUDENTS.index(student)]
+    unweighed = entry.discriminator and config.get('discriminator.weigh') is False
+    hours = entry.paper_hours_unweighed if unweighed else entry.paper_hours
+    return hours[_PAPER_STUDENTS.index(student)] if hours else None
 
 
 def _case(record: dict[str, Any]) -> dict[str, Any]:

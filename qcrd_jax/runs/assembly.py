@@ -68,7 +68,8 @@ def _warn(config: config_dict.ConfigDict, data: Corpus) -> None:
     for truncation in data.truncations:
         logging.warning('%s', truncation)
     counts = data.encoded['train'].counts()
-    if config.method != 'finetune' and counts['without_positive'] * 2 > counts['examples']:
+    learns = METHODS[config.method].rationales
+    if learns and counts['without_positive'] * 2 > counts['examples']:
         logging.warning(
             '%d of %d training questions have no positive rationale and train only on their '
             'label; look at the data by --mode=prepare.',
