@@ -129,9 +129,7 @@ def test_tests_mirror_the_packages():
         path.parent.relative_to(REPOSITORY / 'tests')
         for path in (REPOSITORY / 'tests').rglob('test_*.py')
     }
-    assert ours - {pathlib.Path('benchmarks')} <= packages
-    # What is small is tested one floor up: the losses in one file.
-    assert packages - ours <= {pathlib.Path('losses')}
+    assert ours - {pathlib.Path('benchmarks')} == packages
 
 
 @pytest.mark.parametrize(

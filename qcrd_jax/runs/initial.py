@@ -39,9 +39,10 @@ def discriminator_parameters(run: Run, theta_0: Params) -> Params:
 
 def fixed_generator(run: Run) -> Params | None:
     """What source 'fixed' samples (Table A3): a finished student, or theta_0; None for others."""
-    negatives, fixed = run.method.negatives, run.config.negatives.fixed
+    negatives = run.method.negatives
     if negatives is None or negatives.lag:
         return None
+    fixed = run.config.negatives.fixed
     if not fixed:
         return student_parameters(run)
     architecture, params = huggingface.load_student(fixed)

@@ -1,8 +1,8 @@
 """What is missing of a grid is made, what is done is not; kills, failures, verdicts."""
 
-import dataclasses
 import pathlib
 import shutil
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -11,6 +11,7 @@ from qcrd_jax import files, modes
 from qcrd_jax.errors import InputError
 from qcrd_jax.experiments import identity, plan, running
 from qcrd_jax.runs import loop
+from qcrd_jax.runs.run import Run
 from qcrd_jax.teacher import engine
 from qcrd_jax.teacher import judge as judgement
 from qcrd_jax.teacher.judge_prompt import fill
@@ -189,14 +190,11 @@ def test_a_student_that_others_need_is_trained_first_and_handed_on(tmp_path, mon
             files.write_jsonl(run.workdir / 'predictions.jsonl', [])
         return [None] * len(runs)
 
-    @dataclasses.dataclass
-    class Recorded:
-        config: object
-        workdir: pathlib.Path
-        twin: object = None
+    def assemble(config, workdir, twin=None):
+        return mock.Mock(spec=Run, config=config, workdir=workdir)
 
     monkeypatch.setattr(loop, 'train', train)
-    monkeypatch.setattr(running.assembly, 'assemble', Recorded)
+    monkeypatch.setattr(running.assembly, 'assemble', assemble)
     monkeypatch.setattr(running, 'kept_bytes', lambda run: 1)
     monkeypatch.setattr(
         running.results,

@@ -1,6 +1,6 @@
 """Decoder-only students in training: QCRD with a student and its discriminator, and a whole run."""
 
-import dataclasses
+import functools
 import json
 import os
 import subprocess
@@ -15,8 +15,11 @@ import pytest
 from qcrd_jax import files
 from qcrd_jax.config import base_config, validate
 from qcrd_jax.errors import InputError
-from qcrd_jax.methods import steps
-from qcrd_jax.methods.discriminator import DiscriminatorState
+from qcrd_jax.methods import programs
+from qcrd_jax.methods.objectives import Contrast
+from qcrd_jax.methods.qcrd import Qcrd
+from qcrd_jax.methods.rationales import NegativeSampling
+from qcrd_jax.methods.state import DiscriminatorState, TrainState
 from qcrd_jax.models import DecoderStudent, Discriminator
 from tests.support import REPOSITORY, parity, small
 
@@ -53,26 +56,29 @@ def random_batches():
 def test_a_chunk_is_its_steps():
     student = DecoderStudent(CONFIG)
     discriminator = Discriminator(student.encoder)
-    optimizer, discriminator_optimizer = optax.sgd(0.5), optax.sgd(0.5)
-    contrast = steps.Contrast(update_every=2)
-    sampling = steps.NegativeSampling(count=1, max_length=5, temperature=1.5)
-    arguments = (student, optimizer, discriminator, discriminator_optimizer, contrast, sampling)
+    method = Qcrd(
+        student,
+        optax.sgd(0.5),
+        Contrast(update_every=2),
+        NegativeSampling(count=1, max_length=5, temperature=1.5, lag=J),
+        discriminator,
+        optax.sgd(0.5),
+    )
     key = jax.random.key(3)
     theta = parity.random_params(student)
     past = tuple(jax.tree.map(lambda leaf, f=f: leaf * f, theta) for f in (0.5, 0.8))
     discriminator_params = parity.random_params(discriminator, 1)
-    discriminator_state = DiscriminatorState(
-        discriminator_params, discriminator_optimizer.init(discriminator_params), jnp.int32(0)
-    )
-    state = dataclasses.replace(
-        steps.TrainState.create(theta, optimizer), discriminator=discriminator_state
+    state = TrainState.create(
+        theta,
+        method.optimizer,
+        DiscriminatorState.create(discriminator_params, method.discriminator_optimizer),
     )
     batches = random_batches()
 
-    chunked, new_past, metrics = jax.jit(steps.make_qcrd_chunk(*arguments))(
+    chunked, new_past, metrics = jax.jit(functools.partial(programs.take_chunk, method))(
         state, past, batches, key
     )
-    step, one = jax.jit(steps.make_qcrd_step(*arguments)), state
+    step, one = jax.jit(functools.partial(programs.take_step, method)), state
     students = []
     for j in range(J):
         students.append(one.params)
@@ -92,6 +98,7 @@ def test_a_chunk_is_its_steps():
 
 
 RUN = """
+from qcrd_jax.config import base_config
 
 
 def get_config():
