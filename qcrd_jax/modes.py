@@ -128,8 +128,8 @@ def predict(
     for truncation in truncations:
         logging.warning('%s', truncation)
     asked = batches.evaluation_batches(encoded, lengths, batch_size=config.evaluation.batch_size)
-    params = position.best.params
-    texts = run.answering.labels(params, asked), run.answering.rationales(params, asked)
+    params, answering = position.chosen, run.answering
+    texts = answering.labels(params, asked), answering.rationales(params, asked)
     records = [
         {'id': question.id, 'input': question.input, 'prediction': label, 'rationale': rationale}
         for question, label, rationale in zip(questions, *texts, strict=True)

@@ -15,6 +15,7 @@ from ml_collections import config_dict
 
 from qcrd_jax import files
 from qcrd_jax.data.sources import builders
+from qcrd_jax.data.sources.table import DATASETS
 from qcrd_jax.experiments import syntax
 from qcrd_jax.methods.table import CONTESTED, METHODS
 
@@ -117,17 +118,17 @@ _SOURCES = (
     'data.teacher_samples',
     'data.answer_type',
     'data.classes',
-    'data.mwp',
+    *(f'data.{name}' for name, entry in DATASETS.items() if entry.generator),
 )
 
 
 def _of_source(config: config_dict.ConfigDict) -> set[str]:
     """Those of `_SOURCES` that the configuration's dataset is made by."""
-    data = config.data
-    if data.name == 'mwp':
-        return {'data.mwp'}
+    data, entry = config.data, DATASETS[config.data.name]
+    if entry.generator:
+        return {f'data.{data.name}'}
     read = {'data.source', 'data.teacher_samples'}
-    if data.name == 'custom':
+    if entry.answer_type is None:
         read |= {'data.answer_type', 'data.classes'}
     elif not (data.source or data.teacher_samples):
         read.add('data.release')

@@ -49,6 +49,11 @@ class Position:
     best: Best
     separation: Separation | None
 
+    @property
+    def chosen(self) -> Params:
+        """The parameters that validation chose, on the device."""
+        return jax.tree.map(jnp.asarray, self.best.params)
+
 
 def first(
     run: Run,
@@ -60,7 +65,7 @@ def first(
 
     Args:
       run: the run.
-      theta_0: of `run.student_parameters`; copied where it is donated later.
+      theta_0: the student's initial parameters; copied where they are donated later.
       discriminator: pretrained; None where the run has none.
       separation: of the pretraining.
     """

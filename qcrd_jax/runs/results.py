@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from qcrd_jax import files
@@ -56,7 +55,7 @@ def write_predictions(run: Run, position: Position) -> Ratio:
 
     `rationale` is greedy, `rationale_t0.7` sampled at 0.7, and so on.
     """
-    params, asked = _chosen(position), run.evaluation_batches('test')
+    params, asked = position.chosen, run.evaluation_batches('test')
     texts = run.answering.labels(params, asked)
     rationales = {
         f'rationale_t{temperature}' if temperature else 'rationale': run.answering.rationales(
@@ -130,7 +129,7 @@ def write_case_study(run: Run, position: Position) -> None:
         batch_size=config.evaluation.batch_size,
     )
     asked = [batch | {'example_index': shown[batch['example_index']]} for batch in asked]
-    key, params = jax.random.key(config.seed), _chosen(position)
+    key, params = jax.random.key(config.seed), position.chosen
     written = {
         temperature: _scored_samples(run, position, asked, temperature, key)
         if run.discriminator is not None
@@ -230,11 +229,6 @@ def sampling_seconds(run: Run, position: Position) -> float | None:
     )
 
 
-def _chosen(position: Position) -> Params:
-    """The parameters that validation chose, on the device."""
-    return jax.tree.map(jnp.asarray, position.best.params)
-
-
 def _shown(run: Run) -> np.ndarray:
     """The test questions that the report shows: some, evenly spaced."""
     count = len(run.corpus.examples['test'])
@@ -247,7 +241,7 @@ def _scored_samples(
 ) -> tuple[list[str], list[float]]:
     """One rationale of the selected student per question, and its score."""
     assert run.discriminator is not None
-    answering, params = run.answering, _chosen(position)
+    answering, params = run.answering, position.chosen
     discriminator = position.progress.state.discriminator.params
     texts, scores = [], []
     for batch, ids in answering.rationale_ids(params, asked, temperature, key):
