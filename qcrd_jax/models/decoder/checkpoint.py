@@ -196,16 +196,6 @@ class DecoderCheckpoint:
             write_json(path, config | {'auto_map': {'AutoTokenizer': ['', '']}})
 
 
-def refuse_used_window(fields: Fields, default_layers: int) -> None:
-    """Refuses layers of a Qwen that attend to a window; most name one and do not use it."""
-    layers = fields.get('num_hidden_layers', int, default_layers)
-    window = fields.get('sliding_window', int, None if 'sliding_window' in fields.raw else 4096)
-    from_layer = fields.get('max_window_layers', int, 28)
-    used = fields.get('use_sliding_window', bool, False) and window is not None
-    if used and from_layer < layers and fields.raw.get('layer_types') is None:
-        fields.refuse('use_sliding_window', 'false; attention to a sliding window is not computed')
-
-
 def _read_tensors(folder: pathlib.Path) -> dict[str, StoredTensor]:
     """Reads the tensors; those of a body that was saved by itself get a whole model's names."""
     tensors = {

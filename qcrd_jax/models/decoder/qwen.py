@@ -1,5 +1,7 @@
 """What Qwen2 and Qwen3 share."""
 
+from qcrd_jax.models.config_fields import Fields
+
 # What a config.json of a Qwen2 or a Qwen3 lacks; both have the defaults of a 7B without groups.
 DEFAULTS = {
     'vocab_size': 151936,
@@ -18,3 +20,20 @@ TOKENS = {
     'eos_id': 151643,  # <|endoftext|>
     'start_id': 198,  # a newline
 }
+
+
+def refuse_window(fields: Fields) -> None:
+    """Refuses layers that attend to a window which is shorter than the longest sequence.
+
+    Most files name a window and do not use it.
+    """
+
+    def get(name: str) -> int:
+        return fields.get(name, int, DEFAULTS[name])
+
+    window = fields.get('sliding_window', int, None if 'sliding_window' in fields.raw else 4096)
+    used = fields.get('use_sliding_window', bool, False)
+    some = fields.get('max_window_layers', int, 28) < get('num_hidden_layers')
+    short = window is not None and window < get('max_position_embeddings')
+    if used and some and short and fields.raw.get('layer_types') is None:  # else these decide
+        fields.refuse('use_sliding_window', 'false; attention to a sliding window is not computed')

@@ -1,8 +1,8 @@
 """Qwen2 and Qwen2.5: biases of queries, keys and values."""
 
-from qcrd_jax.models.decoder.checkpoint import DecoderCheckpoint, refuse_used_window
+from qcrd_jax.models.decoder.checkpoint import DecoderCheckpoint
 from qcrd_jax.models.decoder.config import sizes
-from qcrd_jax.models.decoder.qwen import DEFAULTS, TOKENS
+from qcrd_jax.models.decoder.qwen import DEFAULTS, TOKENS, refuse_window
 
 VERSIONS = {
     'qwen2.5': sizes(
@@ -28,5 +28,5 @@ CHECKPOINT = DecoderCheckpoint(
     defaults=DEFAULTS,
     qkv_bias=True,
     written={'use_sliding_window': False},
-    check=lambda fields: refuse_used_window(fields, DEFAULTS['num_hidden_layers']),
+    check=refuse_window,
 )

@@ -1,8 +1,8 @@
 """Qwen3: norms of the heads of queries and keys, whose size is a field of its own."""
 
-from qcrd_jax.models.decoder.checkpoint import DecoderCheckpoint, refuse_used_window
+from qcrd_jax.models.decoder.checkpoint import DecoderCheckpoint
 from qcrd_jax.models.decoder.config import sizes
-from qcrd_jax.models.decoder.qwen import DEFAULTS, TOKENS
+from qcrd_jax.models.decoder.qwen import DEFAULTS, TOKENS, refuse_window
 
 VERSIONS = {
     'qwen3': sizes(
@@ -29,5 +29,5 @@ CHECKPOINT = DecoderCheckpoint(
     qk_norm=True,
     written={'attention_bias': False, 'use_sliding_window': False},
     computed={'attention_bias': (None, False)},
-    check=lambda fields: refuse_used_window(fields, DEFAULTS['num_hidden_layers']),
+    check=refuse_window,
 )

@@ -302,7 +302,11 @@ YARN = {'type': 'yarn', 'factor': 4.0, 'original_max_position_embeddings': 32768
             {'rope_parameters': {'full_attention': {'rope_type': 'default', 'rope_theta': 5.0}}},
             'rope_parameters: expected one set of rotary positions for all layers',
         ),
-        (QWEN2, {'use_sliding_window': True, 'max_window_layers': 12}, 'use_sliding_window'),
+        (
+            QWEN2,
+            {'use_sliding_window': True, 'sliding_window': 32767, 'max_window_layers': 12},
+            'use_sliding_window',
+        ),
         (
             QWEN3,
             {'use_sliding_window': True, 'sliding_window': 64, 'max_window_layers': 0},
@@ -341,8 +345,10 @@ def test_what_is_wrong_or_not_computed_is_refused(tmp_path, published, fields, m
     ('published', 'fields'),
     [
         # They would begin at the 25th layer of 24.
-        (QWEN2, {'use_sliding_window': True, 'max_window_layers': 24}),
+        (QWEN2, {'use_sliding_window': True, 'sliding_window': 64, 'max_window_layers': 24}),
         (QWEN3, {'use_sliding_window': True, 'sliding_window': None, 'max_window_layers': 0}),
+        # No shorter than the longest sequence, like Mistral's below.
+        (QWEN2, {'use_sliding_window': True, 'sliding_window': 32768, 'max_window_layers': 0}),
         (QWEN2, {'layer_types': ['full_attention'] * 24}),
         (MISTRAL, {'sliding_window': 32768}),
         (LLAMA, {'pretraining_tp': 4}),  # a way to add up the same products
