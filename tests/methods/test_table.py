@@ -19,6 +19,7 @@ from qcrd_jax.methods.objectives import encode_both_tasks, label_loss
 from qcrd_jax.methods.rationales import NegativeSampling, Rationales
 from qcrd_jax.models.protocol import Student
 from tests.support.runs import small_config
+from tests.support.toy_student import use_toy_students
 from tests.support.toys import DISCRIMINATOR, STUDENT
 
 
@@ -103,6 +104,7 @@ class Unlikelihood:
 
 
 def test_one_entry_adds_a_method(tmp_path, monkeypatch, capsys):
+    use_toy_students(monkeypatch)
     config = small_config()
     config.train.update(steps=4, log_every=2, evaluate_every=4)
     config.method = 'unlikelihood'
