@@ -128,7 +128,7 @@ def predict(
     for truncation in truncations:
         logging.warning('%s', truncation)
     asked = batches.evaluation_batches(encoded, lengths, batch_size=config.evaluation.batch_size)
-    params, answering = position.chosen, run.answering
+    params, answering = position.best.params, run.answering
     texts = answering.labels(params, asked), answering.rationales(params, asked)
     records = [
         {'id': question.id, 'input': question.input, 'prediction': label, 'rationale': rationale}

@@ -42,15 +42,11 @@ def make_discriminator_step(
 
         def loss_fn(params):
             scores = score_rationales(discriminator, params, batch, rationales.ids, key, length)
-            return _discriminator_loss(scores, rationales.mask, count, batch, kind)
+            loss, metrics = _discriminator_loss(scores, rationales.mask, count, batch, kind)
+            return loss, metrics | {'loss': single(loss)}
 
-        (loss, metrics), gradient = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
-        params, opt_state, finite = apply_if_finite(
-            optimizer, gradient, state.opt_state, state.params
-        )
-        metrics['loss'] = single(loss)
-        metrics['nonfinite'] = single(1.0 - finite)
-        return DiscriminatorState(params, opt_state, state.updates + 1), metrics
+        state, metrics, nonfinite = _descend(optimizer, state, loss_fn)
+        return state, metrics | {'nonfinite': nonfinite}
 
     return step
 
@@ -75,24 +71,30 @@ def update_discriminator(
     def loss_fn(params):
         scores = score_rationales(discriminator, params, batch, rationales.ids, key)
         loss, _ = _discriminator_loss(scores, rationales.mask, count, batch, kind)
-        return losses.total_loss(discriminator=loss, alpha_disc=alpha), loss
+        weighed = losses.total_loss(discriminator=loss, alpha_disc=alpha)
+        return weighed, {'discriminator_loss': single(loss)}
 
     def update(state):
-        (_, loss), gradient = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
-        params, opt_state, finite = apply_if_finite(
-            optimizer, gradient, state.opt_state, state.params
-        )
-        metrics = {
-            'discriminator_loss': single(loss),
-            'discriminator_nonfinite': single(1.0 - finite),
-        }
-        return DiscriminatorState(params, opt_state, state.updates + 1), metrics
+        state, metrics, nonfinite = _descend(optimizer, state, loss_fn)
+        return state, metrics | {'discriminator_nonfinite': nonfinite}
 
     def keep(state):
         nothing = jnp.float32(0), jnp.float32(0)
         return state, {'discriminator_loss': nothing, 'discriminator_nonfinite': nothing}
 
     return lax.cond(due, update, keep, state)
+
+
+def _descend(
+    optimizer: optax.GradientTransformation,
+    state: DiscriminatorState,
+    loss_fn: Callable[[Params], tuple[Float[Array, ''], Metrics]],
+) -> tuple[DiscriminatorState, Metrics, tuple[Array, Array]]:
+    """Takes one step down a loss; returns its metrics, and that of a step passed over."""
+    (_, metrics), gradient = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+    params, opt_state, finite = apply_if_finite(optimizer, gradient, state.opt_state, state.params)
+    after = DiscriminatorState(params, opt_state, state.updates + 1)
+    return after, metrics, single(1.0 - finite)
 
 
 def _discriminator_loss(

@@ -11,7 +11,7 @@ from qcrd_jax.data.sources.table import DATASETS
 from qcrd_jax.files import flatten
 from qcrd_jax.methods.table import METHODS
 from qcrd_jax.report.formats import MAX_CHARACTERS, clip, duration, first, percent, scored
-from qcrd_jax.report.run_files import Run, number, plain
+from qcrd_jax.report.run_files import RunFiles, number, plain
 from qcrd_jax.runs.timing import total_seconds
 
 _PAPER_STUDENTS = ('t5-base', 't5-small')  # of Table A7, in the order of `Entry.paper_hours`
@@ -20,7 +20,7 @@ _MAX_CASES, _MAX_RATIONALES = 40, 8  # questions of the case study, rationales o
 _ARITHMETIC = 'equation'  # the answer type whose rationales can be checked
 
 
-def teacher_statistics(run: Run, dataset: str) -> dict[str, Any] | None:
+def teacher_statistics(run: RunFiles, dataset: str) -> dict[str, Any] | None:
     """Table A2 of the training data beside the paper's row; None where nothing was counted."""
     counts = run.counts.get('train')
     counts = counts if isinstance(counts, dict) else {}
@@ -84,7 +84,7 @@ def score_statements(groups: list[tuple[str, str, tuple[float, ...]]]) -> list[d
     return statements
 
 
-def case_study(run: Run) -> dict[str, Any]:
+def case_study(run: RunFiles) -> dict[str, Any]:
     """Rationales of the student by temperature, with their incorrect details (Fig. 5)."""
     cases = [_case(record) for record in run.case_study[:_MAX_CASES]]
     tally: dict[str, list[bool]] = {}
@@ -99,7 +99,7 @@ def case_study(run: Run) -> dict[str, Any]:
     }
 
 
-def training_time(run: Run) -> dict[str, str]:
+def training_time(run: RunFiles) -> dict[str, str]:
     """The headline of the training time: value, and the paper's where it is comparable."""
     hours = first(run.summary.get('training_hours'))
     time = None if hours is None else 3600 * hours
@@ -116,7 +116,7 @@ def training_time(run: Run) -> dict[str, str]:
     return {'value': duration(time), 'note': '; '.join(notes) or 'of all steps'}
 
 
-def _paper_hours(run: Run) -> float | None:
+def _paper_hours(run: RunFiles) -> float | None:
     config = flatten(run.config)
     student = plain(run.summary.get('student') or config.get('student.pretrained'))
     student = student.rstrip('/').rpartition('/')[2]

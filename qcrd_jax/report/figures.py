@@ -25,7 +25,7 @@ from qcrd_jax.report.drawing import (
     Figure,
     drawn,
 )
-from qcrd_jax.report.run_files import Run, number
+from qcrd_jax.report.run_files import RunFiles, number
 
 _BINS = 25  # of the score histograms
 
@@ -133,13 +133,13 @@ _DISCRIMINATOR = (
 )
 
 
-def training_figures(run: Run) -> list[Figure]:
+def training_figures(run: RunFiles) -> list[Figure]:
     """Accuracy, loss terms, scores, gradient norm, learning rate and speed, as far as logged."""
     panels = [*_TRAINING[:2], _other_losses(run), *_TRAINING[2:]]
     return drawn([_accuracy(run), *(_curves(run, panel) for panel in panels)])
 
 
-def discriminator_figures(run: Run) -> list[Figure]:
+def discriminator_figures(run: RunFiles) -> list[Figure]:
     """The discriminator's pretraining and online updates, as far as logged."""
     return drawn([_curves(run, panel) for panel in _DISCRIMINATOR])
 
@@ -157,7 +157,7 @@ def score_figure(groups: Sequence[tuple[str, str, Sequence[float]]]) -> Figure |
     return next(iter(drawn([_score_histograms(groups)] if groups else [])), None)
 
 
-def _curves(run: Run, panel: _Panel) -> Drawing | None:
+def _curves(run: RunFiles, panel: _Panel) -> Drawing | None:
     logged = [
         (legend, colour, points)
         for (key, legend), colour in zip(panel.curves, _cycled(panel.colours), strict=False)
@@ -190,13 +190,13 @@ def _curves(run: Run, panel: _Panel) -> Drawing | None:
     return panel.name, f'{panel.title} ({panel.unit}) over the steps. Last: {ends}.', draw
 
 
-def _margin(run: Run) -> float | None:
+def _margin(run: RunFiles) -> float | None:
     loss = run.config.get('loss')
     pushed = bool(run.series('train', 'negative_loss'))
     return number(loss.get('margin')) if pushed and isinstance(loss, dict) else None
 
 
-def _other_losses(run: Run) -> _Panel:
+def _other_losses(run: RunFiles) -> _Panel:
     """Loss terms that a method logs and no panel above knows."""
     known = {key for panel in (*_TRAINING, *_DISCRIMINATOR) for key, _ in panel.curves}
     keys = dict.fromkeys(key for record in run.metrics for key in record)
@@ -205,7 +205,7 @@ def _other_losses(run: Run) -> _Panel:
     return _Panel('other_losses', 'Other loss terms', 'nats', curves)
 
 
-def _accuracy(run: Run) -> Drawing | None:
+def _accuracy(run: RunFiles) -> Drawing | None:
     points = run.series('validation', 'accuracy')
     if not points:
         return None

@@ -21,7 +21,7 @@ from qcrd_jax.report.formats import (
     scored,
     seconds,
 )
-from qcrd_jax.report.run_files import Run, number, plain, read_run
+from qcrd_jax.report.run_files import RunFiles, number, plain, read_run
 
 _KIND_COLOURS = {'teacher positive': BLUE, 'teacher negative': ORANGE}
 _STUDENT_COLOURS = (GREEN, PURPLE, '#a07c1c', '#4b9bb5')
@@ -54,7 +54,7 @@ def write_report(workdir: pathlib.Path) -> pathlib.Path:
     return folder / 'index.html'
 
 
-def _page(run: Run) -> dict[str, Any]:
+def _page(run: RunFiles) -> dict[str, Any]:
     groups = score_groups(run)
     colours = _KIND_COLOURS | {label: colour for label, colour, _ in groups}
     return {
@@ -81,19 +81,19 @@ def _page(run: Run) -> dict[str, Any]:
     }
 
 
-def _method_title(run: Run) -> str:
+def _method_title(run: RunFiles) -> str:
     """How the title calls the run's method; one that is unknown by its own name."""
     entry = METHODS.get(run.method)
     return entry.title if entry else run.method
 
 
-def _has_discriminator(run: Run) -> bool:
+def _has_discriminator(run: RunFiles) -> bool:
     """Whether the run's method trains with one, as one that is unknown may."""
     entry = METHODS.get(run.method)
     return entry is None or entry.discriminator
 
 
-def _notices(run: Run) -> list[str]:
+def _notices(run: RunFiles) -> list[str]:
     # What a method never writes is not missing.
     spared = () if _has_discriminator(run) else ('scores.json', 'examples.jsonl')
     missing = [name for name in run.missing if name not in spared]
@@ -107,13 +107,13 @@ def _notices(run: Run) -> list[str]:
     return [*notices, f'Missing: {", ".join(missing)}.'] if missing else notices
 
 
-def _dataset(run: Run) -> str:
+def _dataset(run: RunFiles) -> str:
     data = run.config.get('data')
     configured = data.get('name') if isinstance(data, dict) else None
     return plain(run.summary.get('dataset') or configured or 'unknown data')
 
 
-def _facts(run: Run) -> list[str]:
+def _facts(run: RunFiles) -> list[str]:
     """The line under the title: which data, student, seed and how far."""
     config = flatten(run.config)
     student = run.summary.get('student') or config.get('student.pretrained')
@@ -132,12 +132,12 @@ def _facts(run: Run) -> list[str]:
     ]
 
 
-def _steps(run: Run) -> float:
+def _steps(run: RunFiles) -> float:
     logged = [number(r.get('step')) or 0.0 for r in run.metrics if r.get('phase') == 'train']
     return number(run.summary.get('steps')) or max(logged, default=0.0)
 
 
-def _headlines(run: Run) -> list[dict[str, str]]:
+def _headlines(run: RunFiles) -> list[dict[str, str]]:
     """The figures at the top: what they are, their value, and what to know about them."""
     validations = run.series('validation', 'accuracy')
     best = max(validations, key=lambda point: point[1], default=(None, None))
@@ -184,17 +184,17 @@ def _counts(record: dict[str, Any]) -> str:
     )
 
 
-def _test_of_predictions(run: Run) -> dict[str, Any]:
+def _test_of_predictions(run: RunFiles) -> dict[str, Any]:
     right = metrics.accuracy(record.get('correct') is True for record in run.predictions)
     return {'accuracy': right.value, 'correct': right.numerator, 'total': right.denominator}
 
 
-def _median_step_time(run: Run) -> float | None:
+def _median_step_time(run: RunFiles) -> float | None:
     times = [value for _, value in run.series('train', 'seconds_per_step')]
     return statistics.median(times) if times else None
 
 
-def score_groups(run: Run) -> list[tuple[str, str, tuple[float, ...]]]:
+def score_groups(run: RunFiles) -> list[tuple[str, str, tuple[float, ...]]]:
     """(label, colour, scores) by kind: the teacher's first, then the student's by temperature."""
     teacher = [kind for kind in ('teacher_positive', 'teacher_negative') if kind in run.scores]
     student = sorted(kind for kind in run.scores if kind not in teacher)
@@ -251,7 +251,7 @@ def _rationale(record: dict[str, Any], colours: dict[str, str]) -> dict[str, str
     }
 
 
-def _predictions(run: Run) -> dict[str, Any]:
+def _predictions(run: RunFiles) -> dict[str, Any]:
     wrong = [record for record in run.predictions if record.get('correct') is not True]
     right = [record for record in run.predictions if record.get('correct') is True]
     means = [_mean_score(records) for records in (right, wrong)]
@@ -283,7 +283,7 @@ def _prediction(record: dict[str, Any]) -> dict[str, str]:
     return {field: clip(record.get(field)) for field in fields} | scored(record)
 
 
-def _config(run: Run) -> list[tuple[str, list[tuple[str, str]]]]:
+def _config(run: RunFiles) -> list[tuple[str, list[tuple[str, str]]]]:
     """The configuration by its top-level sections, the fields outside any section first."""
     top = {name: value for name, value in run.config.items() if not isinstance(value, dict)}
     nested = {name: value for name, value in run.config.items() if isinstance(value, dict)}

@@ -20,7 +20,7 @@ _CLEANED = dict.fromkeys(_CONTROLS, '\ufffd') | {ord('\n'): '\n', ord('\t'): '\t
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class RunFiles:
     """The readable content of a workdir.
 
     Attributes:
@@ -93,7 +93,7 @@ def plain(value: Any) -> str:
     return text.translate(_CLEANED)
 
 
-def read_run(workdir: pathlib.Path) -> Run:
+def read_run(workdir: pathlib.Path) -> RunFiles:
     """Reads every file of the workdir that the report is made of.
 
     Args:
@@ -113,7 +113,7 @@ def read_run(workdir: pathlib.Path) -> Run:
     names += ('prepare.json',)
     texts = {name: _read_text(workdir / name) for name in names}
     notices: list[str] = []
-    return Run(
+    return RunFiles(
         name=workdir.resolve().name,
         config=_parse_file('config.json', texts, notices),
         metrics=_parse_lines('metrics.jsonl', texts, notices),

@@ -49,11 +49,6 @@ class Position:
     best: Best
     separation: Separation | None
 
-    @property
-    def chosen(self) -> Params:
-        """The parameters that validation chose, on the device."""
-        return jax.tree.map(jnp.asarray, self.best.params)
-
 
 def first(
     run: Run,

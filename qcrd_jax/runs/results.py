@@ -55,7 +55,7 @@ def write_predictions(run: Run, position: Position) -> Ratio:
 
     `rationale` is greedy, `rationale_t0.7` sampled at 0.7, and so on.
     """
-    params, asked = position.chosen, run.evaluation_batches('test')
+    params, asked = position.best.params, run.evaluation_batches('test')
     texts = run.answering.labels(params, asked)
     rationales = {
         f'rationale_t{temperature}' if temperature else 'rationale': run.answering.rationales(
@@ -129,7 +129,7 @@ def write_case_study(run: Run, position: Position) -> None:
         batch_size=config.evaluation.batch_size,
     )
     asked = [batch | {'example_index': shown[batch['example_index']]} for batch in asked]
-    key, params = jax.random.key(config.seed), position.chosen
+    key, params = jax.random.key(config.seed), position.best.params
     written = {
         temperature: _scored_samples(run, position, asked, temperature, key)
         if run.discriminator is not None
@@ -241,7 +241,7 @@ def _scored_samples(
 ) -> tuple[list[str], list[float]]:
     """One rationale of the selected student per question, and its score."""
     assert run.discriminator is not None
-    answering, params = run.answering, position.chosen
+    answering, params = run.answering, position.best.params
     discriminator = position.progress.state.discriminator.params
     texts, scores = [], []
     for batch, ids in answering.rationale_ids(params, asked, temperature, key):

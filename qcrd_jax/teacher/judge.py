@@ -20,7 +20,7 @@ from qcrd_jax.data.sources import table as datasets
 from qcrd_jax.errors import InputError
 from qcrd_jax.teacher import client, engine, journal
 from qcrd_jax.teacher.engine import Job, Outcome
-from qcrd_jax.teacher.judge_pairs import Pair, Run, draw_pairs
+from qcrd_jax.teacher.judge_pairs import Pair, RunName, draw_pairs
 from qcrd_jax.teacher.judge_prompt import fill, read_prompt
 from qcrd_jax.teacher.judge_report import figures, summary
 from qcrd_jax.teacher.judge_verdicts import Triple, Verdict, count, read_verdict
@@ -160,14 +160,14 @@ class _Question:
     """A pair in one of its two orders, and what is recorded with its verdict."""
 
     pair: Pair
-    first: Run
+    first: RunName
     record: dict[str, Any]
 
 
 def _questions(inquiry: Inquiry) -> Iterator[_Question]:
     """Every pair in both orders, but for those that say the same."""
     how = {'judge': inquiry.model, 'settings': inquiry.settings}
-    orders: tuple[Run, Run] = ('A', 'B')
+    orders: tuple[RunName, RunName] = ('A', 'B')
     for pair in inquiry.pairs:
         if not pair.identical:
             for first in orders:
@@ -176,10 +176,10 @@ def _questions(inquiry: Inquiry) -> Iterator[_Question]:
 
 def _read_verdicts(
     path: pathlib.Path, questions: Sequence[_Question], outcome: Outcome
-) -> dict[str, dict[Run, Verdict]]:
+) -> dict[str, dict[RunName, Verdict]]:
     """Reads the verdicts back, by question and by the run that was shown first."""
     texts = {journal.digest(record, KEY): record['text'] for _, record in journal.read(path)}
-    verdicts: dict[str, dict[Run, Verdict]] = collections.defaultdict(dict)
+    verdicts: dict[str, dict[RunName, Verdict]] = collections.defaultdict(dict)
     missing = 0
     for asked in questions:
         text = texts.get(journal.digest(asked.record, KEY))

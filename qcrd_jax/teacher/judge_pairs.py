@@ -10,7 +10,7 @@ from ml_collections import config_dict
 from qcrd_jax import files
 from qcrd_jax.errors import InputError
 
-Run = Literal['A', 'B']
+RunName = Literal['A', 'B']
 
 
 @dataclasses.dataclass(frozen=True)

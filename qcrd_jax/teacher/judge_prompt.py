@@ -5,7 +5,7 @@ import re
 
 from qcrd_jax.data.schema import SEPARATOR
 from qcrd_jax.errors import InputError
-from qcrd_jax.teacher.judge_pairs import Pair, Run
+from qcrd_jax.teacher.judge_pairs import Pair, RunName
 
 _PROMPT = pathlib.Path(__file__).parent / 'prompts' / 'judge.txt'
 _PLACEHOLDER = re.compile(r'\{(task|question|answer|explanation_a|explanation_b)\}')
@@ -36,7 +36,7 @@ def read_prompt(path: str) -> str:
     return text
 
 
-def fill(prompt: str, task: str, pair: Pair, first: Run) -> str:
+def fill(prompt: str, task: str, pair: Pair, first: RunName) -> str:
     """Returns the prompt with the pair in its places; what is put there is not searched for more.
 
     Args:

@@ -5,12 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from qcrd_jax.evaluation.metrics import Ratio
-from qcrd_jax.teacher.judge_pairs import Pair, Run
+from qcrd_jax.teacher.judge_pairs import Pair, RunName
 from qcrd_jax.teacher.judge_verdicts import Triple, Verdict
 
 
 def figures(
-    triple: Triple, pairs: Sequence[Pair], verdicts: Mapping[str, Mapping[Run, Verdict]]
+    triple: Triple, pairs: Sequence[Pair], verdicts: Mapping[str, Mapping[RunName, Verdict]]
 ) -> dict[str, Any]:
     """Returns the counts of a judgement, with shares and intervals."""
     said = collections.Counter(_all_verdicts(verdicts))
@@ -28,7 +28,7 @@ def figures(
     }
 
 
-def _all_verdicts(verdicts: Mapping[str, Mapping[Run, Verdict]]) -> Iterator[Verdict]:
+def _all_verdicts(verdicts: Mapping[str, Mapping[RunName, Verdict]]) -> Iterator[Verdict]:
     for orders in verdicts.values():
         yield from orders.values()
 

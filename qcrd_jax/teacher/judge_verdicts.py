@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from qcrd_jax.evaluation.significance import sign_test
-from qcrd_jax.teacher.judge_pairs import Pair, Run
+from qcrd_jax.teacher.judge_pairs import Pair, RunName
 
 Verdict = Literal['first', 'second', 'tie', 'unreadable']
 
@@ -65,7 +65,7 @@ def read_verdict(text: str) -> Verdict:
     return found.pop() if len(found) == 1 else 'unreadable'
 
 
-def count(pairs: Sequence[Pair], verdicts: Mapping[str, Mapping[Run, Verdict]]) -> Triple:
+def count(pairs: Sequence[Pair], verdicts: Mapping[str, Mapping[RunName, Verdict]]) -> Triple:
     """Counts a question for a run only if both orders prefer that run.
 
     Args:
@@ -77,10 +77,10 @@ def count(pairs: Sequence[Pair], verdicts: Mapping[str, Mapping[Run, Verdict]]) 
     return Triple(preferred['A'], preferred[None], preferred['B'])
 
 
-def _preferred(orders: Mapping[Run, Verdict]) -> Run | None:
-    runs: set[Run | None] = set()
+def _preferred(orders: Mapping[RunName, Verdict]) -> RunName | None:
+    runs: set[RunName | None] = set()
     for first, verdict in orders.items():
-        second: Run = 'B' if first == 'A' else 'A'
-        better: dict[Verdict, Run] = {'first': first, 'second': second}
+        second: RunName = 'B' if first == 'A' else 'A'
+        better: dict[Verdict, RunName] = {'first': first, 'second': second}
         runs.add(better.get(verdict))
     return runs.pop() if len(runs) == 1 else None

@@ -46,7 +46,9 @@ def test_the_case_study(reached):
     temperatures = [each['temperature'] for each in first['rationales']]
     assert temperatures == list(run.config.evaluation.case_temperatures)
     asked = run.evaluation_batches('test')  # the first question is the first one shown
-    assert first['rationales'][0]['text'] == run.answering.rationales(position.chosen, asked)[0]
+    assert (
+        first['rationales'][0]['text'] == run.answering.rationales(position.best.params, asked)[0]
+    )
     assert first['rationales'][0]['text'] != run.answering.rationales(last, asked)[0]
 
 

@@ -9,25 +9,18 @@ from typing import Any
 from ml_collections import config_dict
 
 from qcrd_jax import files, grid
-from qcrd_jax.config import base_config
+from tests.support.runs import small_config
 
 ROWS = {'A': {'method': 'finetune'}, 'B': {'method': 'finetune', 'optimizer.learning_rate': 3e-3}}
 
 
 def small_run() -> config_dict.ConfigDict:
     """A run of two steps on 48 generated problems, with a student of random weights."""
-    config = base_config()
-    config.data.update(name='mwp', samples=3)
-    config.data.mwp.update(train=48, validation=8, test=10, two_step=0.0, distractors=0.0)
-    config.data.mwp.update(max_number=20, stories=1)
-    config.student.update(size='tiny', pretrained='')
-    config.discriminator.update(pretrain_steps=2, batch_size=4, learning_rate=1e-3, update_every=2)
-    config.negatives.update(lag=1, interval=1, max_length=8)
-    config.optimizer.learning_rate = 1e-3
-    config.train.update(steps=2, batch_size=4, log_every=3, evaluate_every=2, checkpoint_every=2)
-    config.train.checkpoint_minutes = 0.0
-    config.evaluation.update(batch_size=8, max_length=8, examples=0, temperatures=(1.5,))
-    config.evaluation.case_temperatures = (0.0, 0.7, 1.5)
+    config = small_config()
+    config.discriminator.update(pretrain_steps=2, update_every=2)
+    config.negatives.interval = 1
+    config.train.update(steps=2, evaluate_every=2)
+    config.evaluation.examples = 0
     return config
 
 
