@@ -1,5 +1,7 @@
 """The discriminator in training: what it can learn, and what its scores do not depend on."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -40,6 +42,16 @@ def test_pretraining_separates_what_can_be_separated(initial):
     mean = {name: float(total / count) for name, (total, count) in metrics.items()}
     assert mean['positive_score'] > 0.9
     assert mean['negative_score'] < 0.1
+    assert mean['nonfinite'] == 0
+
+    # A gradient that is not finite is counted, and changes nothing but the count of steps.
+    broken = dataclasses.replace(
+        state, params=jax.tree.map(lambda leaf: leaf * np.nan, state.params)
+    )
+    after, metrics = step(broken, batch, KEY)
+    assert float(metrics['nonfinite'][0]) == 1
+    toys.assert_trees_close(after.opt_state, state.opt_state, rtol=0, atol=0)
+    assert int(after.updates) == int(state.updates) + 1
 
 
 def test_scores_do_not_depend_on_the_padding_that_is_cut(initial):
