@@ -8,8 +8,7 @@ from typing import Any
 from absl import logging
 from ml_collections import config_dict
 
-from qcrd_jax import config as configuration
-from qcrd_jax import files
+from qcrd_jax import files, validation
 from qcrd_jax.data import batches
 from qcrd_jax.data.encoding import Encoding, encode
 from qcrd_jax.data.prepare import write_counts
@@ -35,7 +34,7 @@ def run(
     output: str | None = None,
 ) -> None:
     """Validates the configuration, holds the workdir, and runs one mode in it."""
-    configuration.validate(config)
+    validation.validate(config)
     if mode == 'predict' and not input_file:
         raise InputError('--input: name the file of questions, JSON lines with "input".')
     if mode in ('evaluate', 'predict', 'export') and not workdirs.started(workdir):

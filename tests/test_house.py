@@ -22,7 +22,7 @@ ROOMS = (
     ('data',),
     ('methods',),
     ('evaluation',),
-    ('grid', 'config'),
+    ('grid', 'config', 'validation'),
     ('runs',),
     ('teacher',),
     ('report',),
@@ -166,7 +166,7 @@ def test_no_module_sets_a_flag_an_option_or_the_environment():
 
 
 # The LLM that compares rationales is the judge; the discriminator is never called so.
-JUDGE_ROOMS = {'teacher', 'experiments', 'grid', 'config', 'modes'}
+JUDGE_ROOMS = {'teacher', 'experiments', 'grid', 'config', 'validation', 'modes'}
 
 
 def test_a_judge_is_an_llm():

@@ -17,8 +17,7 @@ from collections.abc import Mapping, Sequence
 
 from ml_collections import config_dict
 
-from qcrd_jax import config as configuration
-from qcrd_jax import files, grid
+from qcrd_jax import files, grid, validation
 from qcrd_jax.errors import InputError
 from qcrd_jax.experiments import identity
 from qcrd_jax.grid import Cell
@@ -168,7 +167,7 @@ def resolve(config: config_dict.ConfigDict, cell: Cell) -> config_dict.ConfigDic
     for field in ('source', 'teacher_samples'):
         resolved.data[field] = resolved.data[field].replace('{name}', resolved.data.name)
     try:
-        configuration.validate(resolved)
+        validation.validate(resolved)
     except InputError as error:
         raise InputError(f'{cell.name}: {error}') from error
     return resolved.lock()

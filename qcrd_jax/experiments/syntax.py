@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Iterator
 
 # Every default of the configuration is the value of a field, which counts as such (`identity`);
-# the module has nothing else but what is refused. So a new field of a report orphans no run.
+# the module has nothing else. So a new field of a report orphans no run.
 _BY_VALUE = ('qcrd_jax.config',)
 _VERSION = "Name(id='__version__',ctx=Store())"
 

@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import optax
 import pytest
 
-from qcrd_jax import config as configuration
-from qcrd_jax import files, losses, modes
+from qcrd_jax import files, losses, modes, validation
 from qcrd_jax.config import base_config
 from qcrd_jax.errors import InputError
 from qcrd_jax.methods import METHODS, Entry, Method, Parts, optimizers, programs
@@ -109,7 +108,7 @@ def test_one_entry_adds_a_method(tmp_path, monkeypatch, capsys):
     config.train.update(steps=4, log_every=2, evaluate_every=4)
     config.method = 'unlikelihood'
     with pytest.raises(InputError, match=r'--config.method: expected finetune \| .*unlikelihood'):
-        configuration.validate(config)
+        validation.validate(config)
 
     def make(config, parts):
         negatives = NegativeSampling(max_length=parts.rationale_length, lag=2)
