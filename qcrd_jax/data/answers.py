@@ -3,15 +3,17 @@
 Everything here reads text that a model wrote. It is treated as data: never evaluated, never a
 pattern, a path or a template, and whatever is not understood, or is too large, is no answer
 (`None`). Two answers compare equal exactly if their canonical forms do, and one that cannot be read
-equals none. The reading itself is in `equations` and `options`.
+equals none. The reading itself is in `equations`, `options` and `classes`.
 """
 
 import functools
 from collections.abc import Hashable, Sequence
 
+from qcrd_jax.data.classes import is_class, named_class
 from qcrd_jax.data.equations import equation_value
 from qcrd_jax.data.markup import plain
-from qcrd_jax.data.options import folded, named_class, named_option, without_letter
+from qcrd_jax.data.options import is_option, named_option, without_letter
+from qcrd_jax.data.phrases import folded
 from qcrd_jax.data.schema import NLI_CLASSES, AnswerType
 
 MAX_CHARACTERS = 1000  # an answer is short; longer text is not looked at
@@ -66,6 +68,15 @@ def _canonical(text: str, answer_type: AnswerType, options: tuple[str, ...]) -> 
             return named_class(plain(text), options or NLI_CLASSES)
         case 'text':
             return folded(text) or None
+
+
+def only_names(text: str, answer_type: AnswerType, options: Sequence[str] = ()) -> bool:
+    """Returns whether the text is a choice or class, by its letter or words, and nothing more."""
+    if len(text) > MAX_CHARACTERS:
+        return False
+    if answer_type == 'choice':
+        return is_option(text, tuple(options))
+    return answer_type == 'class' and is_class(text, tuple(options) or NLI_CLASSES)
 
 
 def answers_match(

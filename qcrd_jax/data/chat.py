@@ -20,15 +20,18 @@ _THINKING = re.compile(
 _FINAL = re.compile(r'<\|channel\|>\s{0,8}final[^<\n]{0,80}<\|message\|>')  # GPT-OSS's harmony
 _CHANNEL = '<|channel|>'
 _OWN_TURN = re.compile(
-    r'\s*(?:<\|im_start\|>|<\|start_header_id\|>|<start_of_turn>|<\|start\|>)\s{0,8}'
+    r'\s*(?:<s>|<\|begin_of_text\|>|<bos>|\s){0,4}(?:<\|im_start\|>|<\|start_header_id\|>|<start_of_turn>|<\|start\|>)\s{0,8}'
     r'(?:assistant|model)\s{0,8}(?:<\|end_header_id\|>|\n|(?=<\|))',
     re.IGNORECASE,
 )
 _END = re.compile(  # of the model's turn: what follows is nobody's answer
     r'<\|(?:im_end|eot_id|eom_id|end|endoftext|end_of_text|end_of_turn|END_OF_TURN_TOKEN|return|call|'
     r'user|im_start|start_header_id|start)\|>|<end_of_turn>|<start_of_turn>|<eos>|\[INST\]'
+    r'|<｜(?:end▁of▁sentence|User)｜>'  # DeepSeek's
 )
-_TOKEN = re.compile(r'<\|[A-Za-z0-9_]{1,40}\|>|</?s>|<(?:bos|pad|unk)>|\[/INST\]')
+_TOKEN = re.compile(
+    r'<\|[A-Za-z0-9_]{1,40}\|>|<｜[A-Za-z0-9_▁]{1,40}｜>|</?s>|<(?:bos|pad|unk)>|\[/INST\]'
+)
 
 
 def spoken(text: str) -> str:
@@ -53,8 +56,7 @@ def spoken(text: str) -> str:
         text = channels[-1] if len(channels) > 1 else ''
     if own := _OWN_TURN.match(text):
         text = text[own.end() :]
-    text = _without_thinking(text)
-    text = _END.split(text, maxsplit=1)[0]
+    text = _END.split(_without_thinking(text), maxsplit=1)[0]
     return _TOKEN.sub('\n', text).strip()
 
 

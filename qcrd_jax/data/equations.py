@@ -1,190 +1,140 @@
-"""The value that a text states: `+ - * / ( )` and numbers, with units and words around them.
+"""The value that a text states, with the units, words, currencies and LaTeX that surround it.
 
-The text is a model's and is never evaluated as code. A small parser reads it, exactly
-(`fractions.Fraction`), and whatever it does not understand, or is too large, has no value.
+The text is a model's and is never evaluated as code. What people write is rewritten as
+arithmetic, which `expressions` reads; what could mean two values has none.
 """
 
 import re
-from collections.abc import Callable
 from fractions import Fraction
 
-_MAX_DIGITS = 18  # of one number
-_MAX_TOKENS = 100  # of one expression; with _MAX_DIGITS it bounds the exact arithmetic
+from qcrd_jax.data import expressions
+from qcrd_jax.data.numerals import in_digits, spelled_value
 
 _TIMES = re.compile(r'(?<=[0-9)])\s*[xX×·]\s*(?=[$£€]?[0-9(])')
 _POWER = re.compile(r'[0-9)]\s*\*\*\s*[-+(0-9]')
+_UNIT_POWER = re.compile(  # `cm²`, `m^2`, `km2`; never of an unknown, `x²`
+    r'(?<=[A-Za-wA-W])(?<![^A-Za-z][nN])(?:\s?\^\s?\{?[23]\}?|[²³])'
+    r'|(?<=[ckm]m)[23]\b|(?<=\d\sm)[23]\b'
+)
+_UNIT_SLASH = re.compile(  # `km / h`, `$/hour`; never before an unknown, `84 / x`
+    r'(?:(?<=[A-Za-z$£€%])\s?/\s?|(?<=[0-9])/(?=[A-Za-z]{2}))(?=[A-Za-z])(?![xyznXYZN]\b)'
+)
 _HEXADECIMAL = re.compile(r'\b0[xX]')
 _CALL = re.compile(r'[A-Za-z_]\(')  # a function call; between a unit and its bracket is a space
 _ASIDE = re.compile(r'\([^()0-9]*[A-Za-z]{2}[^()0-9]*\)')  # `35 (thirty-five)`
-_FRACTION = re.compile(r'\\[dt]?frac\s*\{([^{}]+)\}\s*\{([^{}]+)\}')
-_LATEX = {'\\times': ' * ', '\\cdot': ' * ', '\\div': ' / '}
-_SIGNS = str.maketrans({'−': '-', '–': '-', '÷': '/', '∗': '*', '’': "'"} | dict.fromkeys('$£€'))
-_TOKEN = re.compile(
-    r"""
-      (?P<number>(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)
-    | (?P<word>-?[A-Za-z]{2,}(?:[/'-][A-Za-z]+)*|[A-Za-mo-wA-MO-W](?![A-Za-z]))
-    | (?P<unknown>[A-Za-z])  # x, y, z, n: what an equation is solved for
-    | (?P<operator>[-+*/()])
-    | (?P<equals>=)
-    | (?P<refused>[\^_|&<>@{}\\])
-    | (?P<space>\s+)
-    | (?P<mark>.)
-    """,
-    re.VERBOSE | re.DOTALL,
+_BRACKET = re.compile(r'(?<=[0-9A-Za-z%.,])\s+(\([^()]*\))')
+_WORD = re.compile('[A-Za-z]{2}')
+_REASON = re.compile(
+    r'[\s,;:—–]*\b(?:because|since|due to|given that)\b.*', re.IGNORECASE | re.DOTALL
 )
-_GAP = ' '  # stands for words and punctuation between the parts of an expression
+_PERHAPS_REASON = re.compile(  # or a part of the statement: `..., which makes 9 + 11 = 20`
+    r'(?:,\s?(?:as|which|so that|not)|\b(?:where|assuming|considering|rather than|instead of)|'
+    r'\b(?:and|but) not)\b.*',
+    re.IGNORECASE | re.DOTALL,
+)
+# The point behind an abbreviated currency is no decimal point; behind another word it may be.
+_CURRENCY_POINT = re.compile(
+    r'\b(?:rs|re|rp|inr|pkr|lkr|npr|usd|us|cad|aud|nzd|sgd|hkd|eur|gbp|chf|jpy|cny|rmb|zar|ngn|kes|'
+    r'php|brl|mxn|sek|nok|dkk|kr|tk|bdt|fr|dh|aed|sar|no|nos|nr|approx|ca|ans|total)\.\s?(?=[0-9])',
+    re.IGNORECASE,
+)
+_WORD_POINT = re.compile(r'[A-Za-z]\.[0-9]')
+_INDIAN = re.compile(r'(?<![0-9,.])([0-9]{1,2}(?:,[0-9]{2})+,[0-9]{3})(?![0-9,])')
+_THIN = re.compile(r'(?<=[0-9])[\u2009\u202f\u00a0](?=[0-9]{3}(?![0-9]))')  # `1 000`
+_PLUS = re.compile(r'\+(?P<space>\s?)(?=[$£€]?[0-9.(])')
+# `10-12 hours`, `5–10`: two ends, not a difference, which would be written with the larger first.
+_RANGE = re.compile(
+    r'[^0-9()]*?(?<![0-9.])(?P<low>[0-9,]+(?:\.[0-9]+)?)\s?(?:%|°)?(?P<dash>\s?[–—‑]\s?|-)[$£€]?'
+    r'(?P<high>[0-9,]+(?:\.[0-9]+)?)(?![0-9]|\s?[-+*/×÷])[^0-9()]*'
+)
+_FRACTION = re.compile(
+    r'(?<=[0-9])?\\[dts]?frac\s*(?:\{([^{}]+)\}|([0-9]))\s*(?:\{([^{}]+)\}|([0-9]))'
+)
+_MIXED_FRACTION = re.compile(r'(?<![\w.)])([0-9]+)\s*\\[dt]?frac\s*\{?([0-9]+)\}?\s*\{?([0-9]+)\}?')
+_LATEX = {'\\times': ' * ', '\\cdot': ' * ', '\\div': ' / ', '\\approx': ' , ', '\\pounds': ' ',
+          '\\euro': ' '}  # fmt: skip
+_SIGNS = str.maketrans(
+    {'−': '-', '–': '-', '÷': '/', '∗': '*', '⁄': '/', '’': "'"} | dict.fromkeys('$£€₹¥')
+)
 
 
 def equation_value(text: str) -> Fraction | None:
-    """Returns the value that the text states: that of its one expression, or after the last `=`."""
+    r"""Returns the value that the text states: that of its one expression, or after the last `=`.
+
+    Examples:
+      >>> equation_value('$2.5 million, since each gets half'), equation_value('12 and a half cm²')
+      (Fraction(2500000, 1), Fraction(25, 2))
+      >>> equation_value('10-12 hours') is None
+      True
+    """
+    text = _UNIT_POWER.sub('', text)
     # Superscripts, fractions and digits of other scripts change a value: no guess is made.
     if any(not c.isascii() and c.isnumeric() for c in text) or _POWER.search(text):
         return None
     if _HEXADECIMAL.search(text) or _CALL.search(text):
         return None
+    if not any(c.isdigit() for c in text):
+        return spelled_value(text)
+    text = _before(_REASON, text)
+    value = _stated_value(text)
+    if value is None and (claim := _before(_PERHAPS_REASON, text)) != text:
+        value = _stated_value(claim)
+    return value
+
+
+def _before(reasons: re.Pattern[str], text: str) -> str:
+    """Returns what is stated before the reasons for it, if that holds a number."""
+    reason = reasons.search(text)
+    if reason and any(c.isdigit() for c in text[: reason.start()]):
+        return text[: reason.start()].rstrip(' (')
+    return text
+
+
+def _stated_value(text: str) -> Fraction | None:
     if '\\' in text:
-        text = _FRACTION.sub(r'((\1)/(\2))', text)
-        for name, operator in _LATEX.items():
-            text = text.replace(name, operator)
-    text = _TIMES.sub(' * ', text.replace('**', ' ').translate(_SIGNS))
-    text = _ASIDE.sub(' , ', text)
-    tokens = _tokenize(text)
-    if tokens is None:
+        text = _arithmetic(text)
+    text = _CURRENCY_POINT.sub(' ', text)
+    text = _INDIAN.sub(lambda match: match[1].replace(',', ''), _THIN.sub(',', text))
+    if _WORD_POINT.search(text) or _is_range(text):
         return None
-    sides: list[list[str | Fraction]] = [[]]
-    for token in tokens:
-        if token == '=':
-            sides.append([])
-        else:
-            sides[-1].append(token)
-    with_numbers = [side for side in sides if any(isinstance(token, Fraction) for token in side)]
-    # `42 =` and `5 = 3 + ` were cut off in the middle: the last side is what counts.
-    if not with_numbers or with_numbers[-1] is not sides[-1]:
-        return _number_word(text) if not with_numbers else None
-    values = {_evaluate(expression) for expression in _expressions(sides[-1])}
-    return values.pop() if len(values) == 1 else None
+    in_numbers = in_digits(_UNIT_SLASH.sub(' per ', text))
+    if in_numbers is None:
+        return None
+    text = _PLUS.sub(_sign, in_numbers.replace('**', ' '))
+    text = _TIMES.sub(' * ', text.translate(_SIGNS))
+    return expressions.value(_ASIDE.sub(' , ', _BRACKET.sub(_aside, text)))
 
 
-def _tokenize(text: str) -> list[str | Fraction] | None:
-    """Splits text into numbers, operators, `=` and gaps; None if it is no plain arithmetic."""
-    tokens: list[str | Fraction] = []
-    matches = list(_TOKEN.finditer(text))
-    for position, match in enumerate(matches):
-        kind, part = match.lastgroup, match.group()
-        if kind == 'number':
-            if len(part) > _MAX_DIGITS or _touches_digit(matches, position):
-                return None
-            tokens.append(Fraction(part.replace(',', '')))
-        elif kind == 'equals' or (kind == 'operator' and part != '-'):
-            tokens.append(part)
-        elif kind == 'operator':
-            spaced = text[match.end() : match.end() + 1].isspace()
-            # `is -5` is a negative number, `apples - 5` a difference whose left side is not known.
-            tokens.append('-' if spaced and tokens[-1:] == [_GAP] else 'negative')
-        elif kind == 'unknown':
-            tokens.append('unknown')
-        elif kind == 'refused':
-            return None
-        elif kind in ('word', 'mark') and tokens[-1:] != [_GAP]:
-            tokens.append(_GAP)
-    return tokens
+def _arithmetic(text: str) -> str:
+    """Returns the text with LaTeX's fractions and operators as ours; what is unknown stays."""
+    text = _MIXED_FRACTION.sub(r'\1 \2/\3', text)
+    text = _FRACTION.sub(lambda match: f'(({match[1] or match[2]})/({match[3] or match[4]}))', text)
+    for name, operator in _LATEX.items():
+        text = text.replace(name, operator)
+    return text
 
 
-def _touches_digit(matches: list[re.Match[str]], position: int) -> bool:
-    """Returns whether the number is glued to another (`12,34`, `3e5`): neither is then readable."""
-    if position + 1 < len(matches) and matches[position + 1].lastgroup == 'number':
-        return True
-    return (
-        position + 2 < len(matches)
-        and matches[position + 2].lastgroup == 'number'
-        and matches[position + 1].group() in (',', '.', '_', ':', 'e', 'E')
+def _is_range(text: str) -> bool:
+    """Returns whether the last side is `low-high`; spaces around the hyphen make a difference."""
+    match = _RANGE.fullmatch(text.rpartition('=')[2])
+    if not match:
+        return False
+    low, high = (Fraction(match[end].replace(',', '') or 0) for end in ('low', 'high'))
+    return low < high
+
+
+def _sign(match: re.Match[str]) -> str:
+    """Drops a plus that is a sign: in front of all, or glued to the first number of a side."""
+    before = match.string[: match.start()].rpartition('=')[2]
+    signs = not before.strip() or (
+        before[-1].isspace() and not match['space'] and not any(c.isdigit() for c in before)
     )
+    return '' if signs else match[0]
 
 
-def _expressions(side: list[str | Fraction]) -> list[list[str | Fraction]]:
-    """Joins the parts of an expression across units (`84 points / 2 rounds`), splits at others."""
-    expressions: list[list[str | Fraction]] = [[]]
-    for position, token in enumerate(side):
-        if token != _GAP:
-            expressions[-1].append(token)
-            continue
-        before = side[position - 1] if position else None
-        after = side[position + 1] if position + 1 < len(side) else None
-        ends_operand = isinstance(before, Fraction) or before == ')'
-        starts_operand = isinstance(after, Fraction) or after in ('(', 'negative')
-        if ends_operand and starts_operand:
-            expressions.append([])
-    return [e for e in expressions if any(isinstance(token, Fraction) for token in e)]
-
-
-_PRECEDENCE = {'+': 1, '-': 1, '*': 2, '/': 2, 'negative': 3}
-
-
-def _evaluate(tokens: list[str | Fraction]) -> Fraction | None:
-    """Evaluates `+ - * / ( )` exactly, without recursion; None if malformed or dividing by zero."""
-    if len(tokens) > _MAX_TOKENS:
-        return None
-    values: list[Fraction] = []
-    operators: list[str] = []
-    operand_next = True
-    try:
-        for token in tokens:
-            if isinstance(token, Fraction):
-                if not operand_next:
-                    return None
-                values.append(token)
-                operand_next = False
-            elif token == '(':
-                if not operand_next:
-                    return None
-                operators.append('(')
-            elif token == ')':
-                if operand_next:
-                    return None
-                while operators[-1] != '(':
-                    _apply(operators.pop(), values)
-                operators.pop()
-            elif operand_next:
-                if token != 'negative':
-                    return None
-                operators.append('negative')
-            else:
-                operator = '-' if token == 'negative' else token
-                while operators and _PRECEDENCE.get(operators[-1], 0) >= _PRECEDENCE[operator]:
-                    _apply(operators.pop(), values)
-                operators.append(operator)
-                operand_next = True
-        while operators:
-            _apply(operators.pop(), values)
-    except (IndexError, KeyError, ZeroDivisionError):  # unbalanced brackets; division by zero
-        return None
-    return values[0] if len(values) == 1 and not operand_next else None
-
-
-def _apply(operator: str, values: list[Fraction]) -> None:
-    """Applies one operator to the top of the stack of values."""
-    right = values.pop()
-    values.append(-right if operator == 'negative' else _BINARY[operator](values.pop(), right))
-
-
-_BINARY: dict[str, Callable[[Fraction, Fraction], Fraction]] = {
-    '+': lambda left, right: left + right,
-    '-': lambda left, right: left - right,
-    '*': lambda left, right: left * right,
-    '/': lambda left, right: left / right,
-}
-
-# fmt: off
-NUMBER_WORDS = {
-    'zero': 0, 'one': 1, 'two': 2, 'three': 3, 'four': 4, 'five': 5, 'six': 6, 'seven': 7,
-    'eight': 8, 'nine': 9, 'ten': 10, 'eleven': 11, 'twelve': 12, 'thirteen': 13, 'fourteen': 14,
-    'fifteen': 15, 'sixteen': 16, 'seventeen': 17, 'eighteen': 18, 'nineteen': 19, 'twenty': 20,
-}
-# fmt: on
-
-
-def _number_word(text: str) -> Fraction | None:
-    """Returns the value of the one number word of a text that holds no digits."""
-    words = re.findall(r'[a-z]+', text.casefold())
-    values = {NUMBER_WORDS[word] for word in words if word in NUMBER_WORDS}
-    return Fraction(values.pop()) if len(values) == 1 else None
+def _aside(match: re.Match[str]) -> str:
+    """Replaces what explains a number in brackets behind it; arithmetic there has to agree."""
+    before = match.string[: match.start()].rpartition('=')[2]
+    if not any(c.isdigit() for c in before):
+        return match[0]
+    return ' , ' if _WORD.search(match[1]) else f' , {match[1]}'

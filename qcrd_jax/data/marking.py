@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Literal, NamedTuple
 
-from qcrd_jax.data.equations import NUMBER_WORDS, equation_value
+from qcrd_jax.data.equations import equation_value
+from qcrd_jax.data.numerals import NUMBER_WORDS
 
 Fault = Literal['', 'equation', 'number']
 

@@ -1,27 +1,49 @@
-r"""What Markdown and LaTeX put around an answer: chat models write `**42**` and `$\boxed{42}$`."""
+r"""What Markdown, HTML and LaTeX put around an answer: `**42**`, `<b>42</b>`, `$\boxed{42}$`."""
 
 import re
 
 _EDGES = ' \t\n*`#'
 _BOLD = re.compile(r'(?<![\w)*])\*\*(?=[^\s*])([^*\n]+)(?<!\s)\*\*(?![\w(*])')  # never in `9**9`
-_WRAPPER = re.compile(r'\\(?:boxed|fbox|text(?:bf|it|rm)?|math(?:bf|it|rm))\s?\{([^{}]*)\}')
+_UNDERLINED = re.compile(r'(?<![\w.{])__(?=[^\s_])([^_\n]+)(?<!\s)__(?!\w)')
+_HTML = re.compile(r'</?(?:b|i|u|p|em|strong|span|div|code|h[1-6])>|<br\s?/?>', re.IGNORECASE)
+_WRAPPER = re.compile(
+    r'\\(?:boxed|fbox|underline|text(?:bf|it|rm|sf|tt)?|math(?:bf|it|rm|sf)|mbox)\s?'
+    r'\{(?P<inner>[^{}]*)\}(?P<power>\s?\^\s?\{?[23]\}?)?'
+)
 _WRAPPERS = 3  # of one answer: `\boxed{\textbf{(b)}}` has two
-_DELIMITER = re.compile(r'\\[()\[\],;:!$ ]|\\displaystyle\b')
+_GROUPING = re.compile(r'(?<=[0-9])(?:\\[,;:! ]|\{,\}|,\\!)(?=[0-9]{3}(?![0-9]))')
+_DEGREE = re.compile(r'\s?\^\s?\{?\s?\\circ\s?\}?|\\degree\b|\\deg\b')
+_DELIMITER = re.compile(
+    r'\\[()\[\],;:!$ %]|\\(?:displaystyle|quad|qquad|left|right|bigl?|bigr|Bigl?|Bigr)\b'
+)
 
 
 def plain(text: str) -> str:
     r"""Returns the text without emphasis, code ticks and the wrappers of LaTeX.
 
     Examples:
-      >>> plain('**(b)**'), plain('$\\boxed{42}$'), plain('9**9')
-      ('(b)', '42', '9**9')
+      >>> plain('**(b)**'), plain('$\\boxed{42}$'), plain('9**9'), plain('\\boxed{9{,}500}')
+      ('(b)', '42', '9**9', '9,500')
     """
-    if '\\' in text:
-        text = text.replace('{,}', ',')
-        for _ in range(_WRAPPERS):
-            text = _WRAPPER.sub(r' \1 ', text)
-        text = _DELIMITER.sub(' ', text)
-    text = _BOLD.sub(r'\1', text).strip(_EDGES)
+    if '\\' in text or '{,}' in text:
+        text = _plain_latex(_GROUPING.sub(',', text).replace('{,}', ','))
+    if '<' in text:
+        text = _HTML.sub(' ', text)
+    text = _UNDERLINED.sub(r'\1', _BOLD.sub(r'\1', text)).strip(_EDGES)
     if text.startswith('$') and text.endswith('$'):
         text = text.strip('$ ')
     return text
+
+
+def _plain_latex(text: str) -> str:
+    text = text.replace('\\%', '% ')
+    text = _DEGREE.sub(' degrees ', text)
+    for _ in range(_WRAPPERS):
+        text = _WRAPPER.sub(_unwrapped, text)
+    return _DELIMITER.sub(' ', text).replace('~', ' ')
+
+
+def _unwrapped(match: re.Match[str]) -> str:
+    r"""Returns what a wrapper holds; `\text{ m}^2` is a unit, whose power is part of it."""
+    unit = any(character.isalpha() for character in match['inner'])
+    return f' {match["inner"]} {"" if unit else match["power"] or ""}'

@@ -5,38 +5,28 @@ repetition in the patterns below is bounded or cannot start twice in the same ru
 that the time taken grows with the length of the text and no faster.
 """
 
+import json
 import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from qcrd_jax.data.answers import MAX_CHARACTERS, canonical
+from qcrd_jax.data import turns
+from qcrd_jax.data.answers import MAX_CHARACTERS, canonical, only_names
+from qcrd_jax.data.chat import spoken
+from qcrd_jax.data.closing import closing, without_courtesies
 from qcrd_jax.data.markup import plain
+from qcrd_jax.data.options import leading_letter
 from qcrd_jax.data.schema import AnswerType
 
 MAX_TEXT = 200_000  # characters; a teacher that reasons at length writes some 100 000
 
-# A few-shot prompted model adds questions of its own: nothing from there on is an answer.
-_NEXT_TURN = re.compile(
-    r"""
-      \n[ \t*_#]{0,8}(?:Q|Question|Input|Problem|Human|User)[ \t]{0,2}[0-9]{0,4}[ \t*_]{0,4}[:.]
-    | \n\#{2,6}[ \t]{0,4}(?:Instruction|Question|Input|Problem|Example|Task)\b
-    | \n\#{2,6}[ \t]{0,4}\n
-    | \bQ:
-    """,
-    re.IGNORECASE | re.VERBOSE,
-)
-_PREMISE = re.compile(r'\bpremise[*_]{0,3}:', re.IGNORECASE)
-_OPENING = re.compile(
-    r'\s*[*_#]{0,6}\s?(?:A[*_]{0,3}\s?:|(?:Rationale|Explanation|Reasonings?)[*_]{0,3}\s?[:\n])'
-    r'[*_]{0,3}\s*',
-    re.IGNORECASE,
-)
 _CUE = re.compile(
     r"""
       (?:\b(?:hence|so|thus|therefore|then|and)\b[,:]?\s{1,8})?
       (?:(?<![*_\#])[*_\#]{1,6}+\s?+){0,2}+(?:\bthe\s{1,8})?(?:\b(?:final|correct|right)\s{1,8})?
-      \b(?:answer(?:\s(?:choice|option))?|label|(?<=correct\s)(?:choice|option))
+      \b(?:answer(?:\s(?:choice|option))?|ans|label|(?<=correct\s)(?:choice|option))
       [*_]{0,3}
-      (?:\s{1,8}(?P<would>would\s{1,8}be|should\s{1,8}be)\b|\s{1,8}(?P<is>is)\b|\s{0,8}:)
+      (?:\s{1,8}(?P<would>would\s{1,8}be|should\s{1,8}be)\b|\s{1,8}(?P<is>is)\b|\s{0,8}[:=])
       [*_]{0,3}\s{0,8}:?
       (?:\s{0,8}(?:the\s{1,8})?answer\s{0,8}(?:is\b|:))?
       (?!\s{0,8}not\b)
@@ -45,7 +35,21 @@ _CUE = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
-_SENTENCE_END = re.compile(r'[.!?](?=\s|$)|\n')
+_CALCULATOR = re.compile(r'<<[^<>\n]{0,200}>>')  # GSM8K's annotations
+_TAG = re.compile(
+    r'<(?P<end>/)?(?:answer|final_answer|final|ans|label|choice|option|result)>', re.IGNORECASE
+)
+_OTHER_TAG = re.compile(
+    r'</?(?:reasoning|rationale|explanation|solution|analysis|steps?|output|response)>',
+    re.IGNORECASE,
+)
+_FENCE = re.compile(r'```[a-z]{0,10}\n?', re.IGNORECASE)
+_ANSWER_KEYS = ('answer', 'final_answer', 'final answer', 'label', 'choice', 'prediction', 'result')
+_REASON_KEYS = ('rationale', 'reasoning', 'explanation', 'thought', 'analysis', 'solution', 'steps')
+# No sentence ends in an abbreviation before a number or a name: `Rs. 42`, `St. Louis`.
+_SENTENCE_END = re.compile(
+    r'(?:[!?]|(?<!\bRs)(?<!\b(?:St|Mt|Mr|Ms|Dr|vs))(?<!\bMrs)(?<!\b[Aa]pprox)\.)(?=\s|$)|\n'
+)
 _LETTER_POINT = re.compile(r'[*_]{0,3}[A-Za-z]\.\s')
 _CONCLUSION = re.compile(r'\b(?:so|hence|therefore|thus|for a total of)\b', re.IGNORECASE)
 _AFTERWARDS = re.compile(r'\n[ \t]{0,8}(?:Rationale|Explanation|Reasoning)\s?:', re.IGNORECASE)
@@ -54,9 +58,24 @@ _OPERATION = re.compile(r'[0-9]\s{0,8}[-+*/]\s{0,8}[0-9]')
 _DESCRIPTION = re.compile(
     r'(?<=[0-9])[^0-9]*?\s(?:in|for|with|than|of|after|from|per)\s.*', re.DOTALL
 )
+_ENTRY = re.compile(r'\s{0,8}(?:[-*•]\s|\(?[a-z][).:]|[0-9]{1,2}[).:]\s)\s{0,8}', re.IGNORECASE)
+_HEAD = re.compile(
+    r'\s{0,8}(?P<head>[^:.\n]{1,100})[:.](?=\s|$)(?!\s{0,4}(?:no|not|incorrect|wrong)\b)'
+)
+_SENTENCE = re.compile(r'(?<=[.!?])\s')
 _LETTERED_LINE = re.compile(r'\n[ \t*-]{0,8}\(?[a-z][).:]', re.IGNORECASE)
+_FINISHED = re.compile(r'[.!?][\s*_)\]}"\'’”`$]{0,20}$')
+_MOST_LINES = 100  # and sentences of a line, that are searched for a list of candidates
 _CUT_OFF = 300  # characters from which a text without a full stop was ended by a length limit
+_SENTENCE_WORDS = 12  # of what is said behind a list of candidates
 _FEW_WORDS = 8  # of a line that is an answer and nothing else
+
+
+class _Found(NamedTuple):
+    """Where an answer is stated: the reasoning for it, and the words of the statement."""
+
+    rationale: str
+    answer: str
 
 
 def parse_answer(
@@ -65,7 +84,8 @@ def parse_answer(
     r"""Splits a teacher's raw text into its rationale and the answer it states.
 
     Args:
-      text: what the teacher wrote after the question, possibly with turns of its own invention.
+      text: what the teacher wrote after the question, possibly with turns of its own invention,
+        with blocks of thinking, and with tokens of a chat template; none of these is read.
       answer_type: how the answer is going to be read.
       options: what the answer is one of, as in `canonical`.
 
@@ -79,18 +99,24 @@ def parse_answer(
       ('84 / 2 = 42.', '(84 / 2)')
       >>> parse_answer('Trains stop there. So the answer is (b).', 'choice', ['bank', 'station'])
       ('Trains stop there.', '(b)')
+      >>> parse_answer('<think>11?</think>3 * 4 = 12\n#### 12', 'equation')
+      ('3 * 4 = 12', '12')
     """
     if len(text) > MAX_TEXT:
         return '', ''
     # What is not Unicode (half of a surrogate pair) could not be written or tokenised.
-    turn = _first_turn(text.encode('utf-8', 'replace').decode('utf-8'))
-    cues = list(_CUE.finditer(turn))
-    cues = [cue for cue in cues if _concludes(turn, cue)] or cues
-    if cues:
-        rationale = _reasoning(turn, cues)
-        answer = _statement(turn[cues[-1].end() :])[0]
-    else:
-        rationale, answer = _without_cue(turn, answer_type, options)
+    text = spoken(text.encode('utf-8', 'replace').decode('utf-8'))
+    turn = turns.own_turn(_CALCULATOR.sub('', text), _CUE)
+    found = _in_json(turn) or _in_tags(turn) or _on_the_last_line(turn, answer_type, options)
+    if found is None:
+        cues = list(_CUE.finditer(turn))
+        cues = [cue for cue in cues if _concludes(turn, cue)] or cues
+        if cues:
+            answer = _statement(turn[cues[-1].end() :])[0]
+            found = _Found(_reasoning(turn, cues), answer)
+        else:
+            found = _without_cue(turn, answer_type, options)
+    rationale, answer = found
     answer = plain(answer) if len(answer) <= MAX_CHARACTERS else ''
     value = canonical(answer, answer_type, options)
     if value is None and answer_type == 'equation':
@@ -105,28 +131,62 @@ def parse_answer(
         and _is_short(first)
         and canonical(first, answer_type, options) == value
     ):
-        rationale = _without_opening(reasons.strip())
+        rationale = turns.without_opening(reasons.strip())
     return rationale, answer
 
 
-def _first_turn(text: str) -> str:
-    """Returns what was written before the model added a question of its own."""
-    turn = _NEXT_TURN.split(text, maxsplit=1)[0]
-    cue = _CUE.search(turn)
-    answered = cue.end() if cue else len(turn)
-    for premise in _PREMISE.finditer(turn):
-        before = turn[max(0, premise.start() - 100) : premise.start()].rstrip(' \t*_#')
-        # In front, or after a colon, a model repeats the question it was asked.
-        new_turn = before.endswith('\n') and not before.rstrip().endswith(':')
-        if new_turn or premise.start() > answered:
-            turn = turn[: premise.start()].rstrip(' \t*_#')
-            break
-    return _without_opening(turn.strip())
+# --- Where the answer is marked as such -----------------------------------------------------------
 
 
-def _without_opening(text: str) -> str:
-    opening = _OPENING.match(text)
-    return text[opening.end() :] if opening else text
+def _in_json(turn: str) -> _Found | None:
+    """Returns what an object `{"reasoning": ..., "answer": ...}` holds, fenced or not."""
+    body = _FENCE.sub('', turn).strip() if turn.startswith('```') else turn
+    if not (body.startswith('{') and body.endswith('}') and '"' in body):
+        return None
+    try:
+        value = json.loads(body, parse_int=str, parse_float=str, strict=False)
+    except (ValueError, RecursionError):
+        return None
+    keys = {key.casefold(): entry for key, entry in value.items()}
+    answer = next((keys[key] for key in _ANSWER_KEYS if isinstance(keys.get(key), str)), None)
+    if answer is None:
+        return None
+    reasons = next((keys[key] for key in _REASON_KEYS if key in keys), '')
+    if isinstance(reasons, list):
+        reasons = '\n'.join(part for part in reasons if isinstance(part, str))
+    cue = _CUE.search(answer)
+    return _Found(
+        reasons.strip() if isinstance(reasons, str) else '',
+        _statement(answer[cue.end() :])[0] if cue else answer,
+    )
+
+
+def _in_tags(turn: str) -> _Found | None:
+    """Returns what stands in the last `<answer>`; one that is not closed ends with the text."""
+    tags = list(_TAG.finditer(turn))
+    begins = [tag for tag in tags if not tag['end']]
+    if not begins:
+        return None
+    ends = [tag.start() for tag in tags if tag['end'] and tag.start() >= begins[-1].end()]
+    answer = turn[begins[-1].end() : ends[0] if ends else len(turn)].strip()
+    reasons = turn[: begins[0].start()]
+    if not reasons.strip() and tags[-1]['end']:
+        reasons = turn[tags[-1].end() :]
+    reasons = turns.without_opening(_OTHER_TAG.sub('\n', reasons).strip())
+    cues = list(_CUE.finditer(answer))
+    if cues:
+        answer = _statement(answer[cues[-1].end() :])[0]
+    return _Found(_reasoning(reasons, list(_CUE.finditer(reasons))), answer)
+
+
+def _on_the_last_line(turn: str, answer_type: AnswerType, options: Sequence[str]) -> _Found | None:
+    """Returns the answer on a last line that begins with `####`, as GSM8K's solutions end."""
+    end = closing(turn)
+    if end is None or not end.marked or canonical(plain(end.answer), answer_type, options) is None:
+        return None
+    cues = list(_CUE.finditer(end.before))
+    cues = [cue for cue in cues if not end.before[: cue.start()].strip()] and cues
+    return _Found(_reasoning(end.before, cues) if cues else end.before, end.answer)
 
 
 def _concludes(turn: str, cue: re.Match[str]) -> bool:
@@ -137,11 +197,13 @@ def _concludes(turn: str, cue: re.Match[str]) -> bool:
 
 def _reasoning(turn: str, cues: Sequence[re.Match[str]]) -> str:
     """Returns the reasoning before the answer is stated, or that after it if it comes first."""
+    if not cues:
+        return turn
     before = turn[: cues[0].start()].strip(' ,;\n')
     if before:
         return before
     stop = cues[-1].start() if len(cues) > 1 else len(turn)
-    return _without_opening(_statement(turn[cues[0].end() : stop])[1].strip(' ,;\n'))
+    return turns.without_opening(_statement(turn[cues[0].end() : stop])[1].strip(' ,;\n'))
 
 
 def _statement(text: str) -> tuple[str, str]:
@@ -153,28 +215,103 @@ def _statement(text: str) -> tuple[str, str]:
             depth += (character == '{') - (character == '}')
             if depth == 0:
                 return text[1:place], text[place + 1 :]
+    entry, _, rest = text.partition('\n')
+    if _ENTRY.match(entry) and _ENTRY.match(rest.lstrip('\n')):
+        return '', text  # a list: none of its entries is the answer
     letter = _LETTER_POINT.match(text)  # no sentence ends in `D. math problem`
     end = _SENTENCE_END.search(text, letter.end() if letter else 0)
     return (text[: end.start()].strip(), text[end.end() :]) if end else (text, '')
 
 
-def _without_cue(turn: str, answer_type: AnswerType, options: Sequence[str]) -> tuple[str, str]:
+# --- Where it is not ------------------------------------------------------------------------------
+
+
+def _without_cue(turn: str, answer_type: AnswerType, options: Sequence[str]) -> _Found:
     """Returns rationale and answer of a text that never says `the answer is`."""
+    turn = without_courtesies(turn)
     if answer_type == 'equation':
-        # `36 + 13 = 49`, then an explanation that states no answer of its own.
-        calculation = _AFTERWARDS.split(turn, maxsplit=1)[0]
-        return turn if _reasons(turn) else '', _conclusion(calculation)
-    first, _, rest = turn.partition('\n')
+        return _calculated(turn)
     if answer_type == 'text':  # any words could be one: only a text of few words is
-        return ('', turn) if _is_short(turn) and not rest else (turn, '')
-    conclusion = _conclusion(turn) if _CONCLUSION.search(turn) else ''
-    first = first if _is_short(first) and not _LETTERED_LINE.search(turn) else ''
-    stated = {canonical(part, answer_type, options): part for part in (first, conclusion)}
-    stated.pop(None, None)
-    if len(stated) != 1:
-        return turn, ''
-    answer = stated.popitem()[1]
-    return turn if rest or answer != first else '', answer
+        return _Found('', turn) if _is_short(turn) and '\n' not in turn else _Found(turn, '')
+    statements = [
+        _opening(turn, answer_type, options),
+        _ending(turn, answer_type, options),
+        _behind_candidates(turn, answer_type, options),
+        _Found(turn, _conclusion(turn) if _CONCLUSION.search(turn) else ''),
+    ]
+    stated = {
+        value: found
+        for found in reversed(statements)
+        if found and (value := canonical(plain(found.answer), answer_type, options)) is not None
+    }
+    return next(iter(stated.values())) if len(stated) == 1 else _Found(turn, '')
+
+
+def _opening(turn: str, answer_type: AnswerType, options: Sequence[str]) -> _Found | None:
+    """Returns an answer that stands in front: as a first line, or `B; ...`, `Library: ...`."""
+    line, _, rest = turn.partition('\n')
+    if _LETTERED_LINE.search(turn) or _lists_options(turn, answer_type, options):
+        return None
+    if len(line) <= MAX_CHARACTERS and (_is_short(line) or leading_letter(plain(line))):
+        return _Found(turn if rest else '', line)
+    head = _HEAD.match(line)
+    if head and only_names(plain(head['head']), answer_type, options):
+        return _Found(turn, head['head'])
+    return None
+
+
+def _ending(turn: str, answer_type: AnswerType, options: Sequence[str]) -> _Found | None:
+    """Returns an answer that stands behind and is nothing else: a last line, a last sentence."""
+    end = closing(turn)
+    if end is None:
+        return None
+    listed = _lists_options(turn, answer_type, options)
+    if not (listed and _ENTRY.match(end.answer)):
+        if only_names(plain(end.answer), answer_type, options):
+            return _Found(end.before, end.answer)
+        before, _, sentence = end.answer.rpartition('? ')
+        if before and only_names(plain(sentence), answer_type, options):
+            return _Found(turn, sentence)
+    return None
+
+
+def _behind_candidates(turn: str, answer_type: AnswerType, options: Sequence[str]) -> _Found | None:
+    """Returns what is said behind a list of candidates, if it is one sentence."""
+    if not _lists_options(turn, answer_type, options):
+        return None
+    paragraph = turn.rpartition('\n')[2]
+    words = paragraph.lower().split()
+    if _ENTRY.match(paragraph) or ':' in paragraph or len(words) > _SENTENCE_WORDS:
+        return None
+    if 'and' in words or 'or' in words:  # several, perhaps in other words than the options'
+        return None
+    return _Found(turn, paragraph)
+
+
+def _lists_options(turn: str, answer_type: AnswerType, options: Sequence[str]) -> bool:
+    """Returns whether candidates are listed one after another, none of which is stated by that."""
+    entries = set()
+    for line in turn.split('\n', _MOST_LINES)[:_MOST_LINES]:
+        entry = _ENTRY.match(line)
+        parts = [line[entry.end() :]] if entry else _SENTENCE.split(line, _MOST_LINES)
+        for part in parts[:_MOST_LINES]:
+            head = _HEAD.match(part)
+            words = head['head'] if head else part[:MAX_CHARACTERS] if entry else ''
+            if words and only_names(plain(words), answer_type, options):
+                entries.add(canonical(plain(words), answer_type, options))
+        if len(entries) > 1:
+            return True
+    return False
+
+
+def _calculated(turn: str) -> _Found:
+    """Returns the end of a calculation."""
+    end = closing(turn)
+    if end and not end.bare and canonical(plain(end.answer), 'equation') is not None:
+        return _Found(end.before, end.answer)
+    # `36 + 13 = 49`, then an explanation that states no answer of its own.
+    calculation = _AFTERWARDS.split(turn, maxsplit=1)[0]
+    return _Found(turn if _reasons(turn) else '', _conclusion(calculation))
 
 
 def _is_short(line: str) -> bool:
@@ -183,7 +320,7 @@ def _is_short(line: str) -> bool:
 
 def _conclusion(turn: str) -> str:
     """Returns the end of a calculation that never says `the answer is`: its last clause."""
-    if len(turn) >= _CUT_OFF and turn[-1] not in '.!?':
+    if len(turn) >= _CUT_OFF and not _FINISHED.search(turn[-30:]):
         return ''
     sentences = [part.strip() for part in _SENTENCE_END.split(turn) if part.strip()]
     return _CONCLUSION.split(sentences[-1])[-1].strip(' ,') if sentences else ''

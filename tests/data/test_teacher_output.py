@@ -175,7 +175,7 @@ def test_classes(marked):
         '«1. 2 + 3 = 5.\n2. 5 * 2 = 10.»\n\nThe answer is: **‹10›**',
         '«That is \\( 84 \\div 2 \\).»\n\n\\[\n\\boxed{‹42›}\n\\]',
         '«Halve it.» Answer: $\\boxed{‹\\frac{84}{2}›}$.',
-        '«Halve it.\n#### ‹42›»',
+        '«Halve it.»\n#### ‹42›',
         '«Halve all of it.»\n\n## Question 2\nThe answer is 5.',
     ],
 )

@@ -5,8 +5,7 @@ import contextlib
 import pytest
 from ml_collections import config_dict
 
-from qcrd_jax import config as configuration
-from qcrd_jax import files
+from qcrd_jax import files, validation
 from qcrd_jax.experiments import identity, plan, running
 from tests.support.small_grid import small_run
 from tests.support.toy_student import use_toy_students
@@ -125,7 +124,7 @@ def run(config, workdir):
 
 def another(name, value):
     """Another value of a field that no validation refuses."""
-    choices = configuration._CHOICES.get(name)
+    choices = validation.CHOICES.get(name)
     if choices:
         return next(choice for choice in choices if choice != value)
     if isinstance(value, bool):

@@ -3,8 +3,9 @@
 import pytest
 
 from qcrd_jax import grid
-from qcrd_jax.config import METHODS, base_config
+from qcrd_jax.config import base_config
 from qcrd_jax.experiments import identity, plan
+from qcrd_jax.methods.table import METHODS
 from tests.support import REPOSITORY
 from tests.support.small_grid import load_config
 

@@ -13,7 +13,7 @@ import optax
 import pytest
 
 from qcrd_jax import files
-from qcrd_jax.config import base_config, validate
+from qcrd_jax.config import base_config
 from qcrd_jax.errors import InputError
 from qcrd_jax.methods import programs
 from qcrd_jax.methods.objectives import Contrast
@@ -21,6 +21,7 @@ from qcrd_jax.methods.qcrd import Qcrd
 from qcrd_jax.methods.rationales import NegativeSampling
 from qcrd_jax.methods.state import DiscriminatorState, TrainState
 from qcrd_jax.models import DecoderStudent, Discriminator
+from qcrd_jax.validation import validate
 from tests.support import REPOSITORY, parity, small
 
 CONFIG = small.decoder(
