@@ -10,7 +10,8 @@ import re
 # A block of thinking. `<reasoning>` is none: it is what a prompt asks for, and is said.
 _THINKING = re.compile(
     r"""
-      <(?P<close>/)?(?:think|thinking|thought|thoughts|scratchpad)>
+      <(?P<close>/)?(?:seed:)?(?:think|thinking|thought|thoughts|scratchpad)(?:\s[^<>\n]{0,80})?>
+    | ◁(?P<close_kimi>/)?think▷
     | \[(?P<close_mistral>/)?THINK\]
     | <\|(?:(?P<close_cohere>END)_THINKING|START_THINKING)\|>
     | <\|(?:(?P<close_sky>end)|begin)_of_thought\|>
@@ -30,7 +31,7 @@ _END = re.compile(  # of the model's turn: what follows is nobody's answer
     r'|<｜(?:end▁of▁sentence|User)｜>'  # DeepSeek's
 )
 _TOKEN = re.compile(
-    r'<\|[A-Za-z0-9_]{1,40}\|>|<｜[A-Za-z0-9_▁]{1,40}｜>|</?s>|<(?:bos|pad|unk)>|\[/INST\]'
+    r'<\|[A-Za-z0-9_]{1,40}\|>|<｜[A-Za-z0-9_▁]{1,40}｜>|</?s>|<(?:bos|pad|unk|extra_id_[0-9]{1,2})>|\[/INST\]'
 )
 
 
@@ -49,7 +50,7 @@ def spoken(text: str) -> str:
       >>> spoken('<think>Hmm, let me'), spoken('11? No.</think>12')
       ('', '12')
     """
-    if '<' not in text and '[' not in text:
+    if not any(mark in text for mark in '<[◁'):
         return text
     if _CHANNEL in text:
         channels = _FINAL.split(text)

@@ -85,7 +85,7 @@ _NLI = {
         'not certain', 'not sure', 'not determined', 'not mentioned', 'not stated',
         'not specified', 'does not say', 'doesnt say', 'not enough info', 'nei', 'not enough data',
         'insufficient evidence', 'insufficient info', 'lack of information', 'no evidence',
-        'unverifiable', 'not verifiable', 'cannot be verified', 'cant be verified',
+        'unverifiable', 'unverified', 'not verifiable', 'cannot be verified', 'cant be verified',
         'cannot be confirmed', 'cant be confirmed', 'cannot be proven', 'cannot be known',
         'cant be known', 'cannot know', 'cannot infer', 'cant infer', 'cant be inferred',
         'cannot conclude', 'not possible to infer', 'unknowable', 'neither of them', 'neither',

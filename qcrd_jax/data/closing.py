@@ -20,7 +20,8 @@ _COURTESY = re.compile(
     | (?:(?:i\ )?hope\ (?:this|that|it|you)|let\ me\ know|feel\ free|please\ (?:let|feel)
         |you(?:'re|\ are)\ welcome|(?:i'm\ )?(?:happy|glad)\ (?:to|i\ could)|is\ there\ anything
         |do\ you\ (?:have|need|want)|would\ you\ like|if\ you\ (?:have|need|want|would|'d)
-        |any\ (?:other\ )?questions|have\ a\ (?:nice|great|good|wonderful)
+        |any\ (?:other\ )?questions|have\ a\ (?:nice|great|good|wonderful)|good\ luck|enjoy
+        |keep\ \w+ing|happy\ \w+ing
         |this\ is\ (?:the|our|your)\ (?:final\ |correct\ )?answer)\b[^0-9=]*$
     )""",
     re.IGNORECASE | re.VERBOSE,

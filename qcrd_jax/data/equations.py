@@ -22,14 +22,14 @@ _UNIT_SLASH = re.compile(  # `km / h`, `$/hour`; never before an unknown, `84 / 
 _HEXADECIMAL = re.compile(r'\b0[xX]')
 _CALL = re.compile(r'[A-Za-z_]\(')  # a function call; between a unit and its bracket is a space
 _ASIDE = re.compile(r'\([^()0-9]*[A-Za-z]{2}[^()0-9]*\)')  # `35 (thirty-five)`
-_BRACKET = re.compile(r'(?<=[0-9A-Za-z%.,])\s+(\([^()]*\))')
+_BRACKET = re.compile(r'(?<=[0-9A-Za-z%.,])\s+(\([^()]*\)|\[[^][]*\])')
 _WORD = re.compile('[A-Za-z]{2}')
 _REASON = re.compile(
     r'[\s,;:—–]*\b(?:because|since|due to|given that)\b.*', re.IGNORECASE | re.DOTALL
 )
 _PERHAPS_REASON = re.compile(  # or a part of the statement: `..., which makes 9 + 11 = 20`
     r'(?:,\s?(?:as|which|so that|not)|\b(?:where|assuming|considering|rather than|instead of)|'
-    r'\b(?:and|but) not)\b.*',
+    r'\b(?:and|but) not)\b.*|[;:]\s+(?=\w).*',
     re.IGNORECASE | re.DOTALL,
 )
 # The point behind an abbreviated currency is no decimal point; behind another word it may be.
@@ -39,6 +39,11 @@ _CURRENCY_POINT = re.compile(
     re.IGNORECASE,
 )
 _WORD_POINT = re.compile(r'[A-Za-z]\.[0-9]')
+_INDIAN_SUFFIX = re.compile(r'(?<=[0-9])/[-=](?![0-9(])')  # `Rs. 42/-`
+_BELOW_ZERO = re.compile(
+    r'([0-9]+(?:\.[0-9]+)?)(?=(?:\s?°\s?[CF]?|\s?degrees?(?:\s\w+)?)?\s(?:below|under)\szero\b)',
+    re.IGNORECASE,
+)
 _INDIAN = re.compile(r'(?<![0-9,.])([0-9]{1,2}(?:,[0-9]{2})+,[0-9]{3})(?![0-9,])')
 _THIN = re.compile(r'(?<=[0-9])[\u2009\u202f\u00a0](?=[0-9]{3}(?![0-9]))')  # `1 000`
 _PLUS = re.compile(r'\+(?P<space>\s?)(?=[$£€]?[0-9.(])')
@@ -75,7 +80,7 @@ def equation_value(text: str) -> Fraction | None:
         return None
     if not any(c.isdigit() for c in text):
         return spelled_value(text)
-    text = _before(_REASON, text)
+    text = _before(_REASON, _INDIAN_SUFFIX.sub('', _BELOW_ZERO.sub(r'-\1', text)))
     value = _stated_value(text)
     if value is None and (claim := _before(_PERHAPS_REASON, text)) != text:
         value = _stated_value(claim)

@@ -2,7 +2,8 @@ r"""What Markdown, HTML and LaTeX put around an answer: `**42**`, `<b>42</b>`, `
 
 import re
 
-_EDGES = ' \t\n*`#'
+_EDGES = ' \t\n`#'
+_STARS = re.compile(r'^[*\s]+|(?<=\S)\*+$')  # a last star behind a space multiplies
 _BOLD = re.compile(r'(?<![\w)*])\*\*(?=[^\s*])([^*\n]+)(?<!\s)\*\*(?![\w(*])')  # never in `9**9`
 _UNDERLINED = re.compile(r'(?<![\w.{])__(?=[^\s_])([^_\n]+)(?<!\s)__(?!\w)')
 _HTML = re.compile(r'</?(?:b|i|u|p|em|strong|span|div|code|h[1-6])>|<br\s?/?>', re.IGNORECASE)
@@ -30,6 +31,7 @@ def plain(text: str) -> str:
     if '<' in text:
         text = _HTML.sub(' ', text)
     text = _UNDERLINED.sub(r'\1', _BOLD.sub(r'\1', text)).strip(_EDGES)
+    text = _STARS.sub('', text).strip(_EDGES)
     if text.startswith('$') and text.endswith('$'):
         text = text.strip('$ ')
     return text

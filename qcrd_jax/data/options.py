@@ -21,7 +21,7 @@ _LETTER = re.compile(
     | ^\W*([a-z])(?:\s?[)\]]|[.:](?=\s|$)|\s[-–—](?=\s))  # `d)`, `d.`, `d: ` and `d - ` in front
     | ^\W*([a-z])\W*$  # `d` and nothing else
     | \b(?:option|choice|letter|answer)\s([a-z])\b(?=[^\w\s'’-]|\s*$|\s(?:is|because|since)\b)
-    | \b(?:it\ is|it['’]s|choose|pick|select)\s([b-hj-z])\W*$  # at the end; `it is a` goes on
+    | \b(?:it\ is|it['’]s|choose|pick|select|go\ with)\s([b-hj-z])\W*$  # not `it is a`
     """,
     re.VERBOSE,
 )
@@ -30,12 +30,14 @@ _LEADING = re.compile(
     r"""
     \W*(?:(?:[Oo]ption|[Cc]hoice|[Ll]etter|[Aa]nswer)\s+)?(?P<letter>[A-Z]|[b-hj-z])
     (?: \s*[,;]\s* | \s*[—–]\s* | \s+-\s+(?=\w+\s\w+\s\w) | \s*(?=\(\W*\w{2})
-      | \s+(?=(?:because|since|as|due|rather|instead|not)\b)
+      | \s+(?=(?:because|since|as|due|rather|instead|not|(?:and|but)\ not)\b)
       | \s+(?=(?:is|seems|would\ be)\ (?:the\ )?(?:correct|right|best|answer|most)\b)
     )
     """,
     re.VERBOSE,
 )
+_LETTER_SENTENCE = re.compile(r'\W*(?P<letter>[A-Z])\.\s+(?P<sentence>[A-Z].*)$', re.DOTALL)
+_SENTENCE_WORDS = 4  # of a sentence, rather than of an option
 _ENDS_STATEMENT = re.compile(
     r'\b(?:not|because|since|due to|rather|instead)\b|[.;]\s', re.IGNORECASE
 )
@@ -68,7 +70,7 @@ def named_option(text: str, options: tuple[str, ...]) -> str | None:
     low = lowered(text)
     if letter := _BRACKETED.match(low):
         return by_letter(letter.group(1), options)
-    if leading := leading_letter(text):
+    if leading := leading_letter(text) or _letter_and_sentence(text, options):
         return _by_leading(*leading, options)
     letters = {match[match.lastindex or 0] for match in _LETTER.finditer(low)}
     spellings = [text, _LETTER_BEFORE.sub('', low)]
@@ -107,6 +109,21 @@ def leading_letter(text: str) -> tuple[str, str] | None:
     """
     match = _LEADING.match(text)
     return (match['letter'].lower(), text[match.end() :]) if match else None
+
+
+def _letter_and_sentence(text: str, options: tuple[str, ...]) -> tuple[str, str] | None:
+    """Returns a letter and the sentence behind its point, unless that may be the option's words."""
+    match = _LETTER_SENTENCE.match(text)
+    if not match or len(match['sentence'].split()) < _SENTENCE_WORDS:
+        return None
+    words = words_of(match['sentence'])
+    begins = any(
+        words[first : first + len(phrase)] == phrase
+        for phrase in findable(options)
+        for first in range(2)  # perhaps behind an article
+    )
+    denies = _ENDS_STATEMENT.search(match['sentence']) or ' no ' in match['sentence']
+    return (match['letter'].lower(), match['sentence']) if denies or not begins else None
 
 
 def _by_leading(letter: str, rest: str, options: tuple[str, ...]) -> str | None:

@@ -7,7 +7,7 @@ that the time taken grows with the length of the text and no faster.
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 from qcrd_jax.data import turns
@@ -56,7 +56,7 @@ _AFTERWARDS = re.compile(r'\n[ \t]{0,8}(?:Rationale|Explanation|Reasoning)\s?:',
 _OPERATION = re.compile(r'[0-9]\s{0,8}[-+*/]\s{0,8}[0-9]')
 # `12 hours in 2 days`: a number after such a word describes, it does not answer.
 _DESCRIPTION = re.compile(
-    r'(?<=[0-9])[^0-9]*?\s(?:in|for|with|than|of|after|from|per)\s.*', re.DOTALL
+    r'(?<=[0-9])[^0-9]*?\s(?:in|for|with|than|of|after|from|per|by|when|if|using)\s.*', re.DOTALL
 )
 _ENTRY = re.compile(r'\s{0,8}(?:[-*•]\s|\(?[a-z][).:]|[0-9]{1,2}[).:]\s)\s{0,8}', re.IGNORECASE)
 _HEAD = re.compile(
@@ -236,7 +236,6 @@ def _without_cue(turn: str, answer_type: AnswerType, options: Sequence[str]) -> 
     statements = [
         _opening(turn, answer_type, options),
         _ending(turn, answer_type, options),
-        _behind_candidates(turn, answer_type, options),
         _Found(turn, _conclusion(turn) if _CONCLUSION.search(turn) else ''),
     ]
     stated = {
@@ -250,7 +249,7 @@ def _without_cue(turn: str, answer_type: AnswerType, options: Sequence[str]) -> 
 def _opening(turn: str, answer_type: AnswerType, options: Sequence[str]) -> _Found | None:
     """Returns an answer that stands in front: as a first line, or `B; ...`, `Library: ...`."""
     line, _, rest = turn.partition('\n')
-    if _LETTERED_LINE.search(turn) or _lists_options(turn, answer_type, options):
+    if _LETTERED_LINE.search(turn) or _candidates(turn, answer_type, options).several:
         return None
     if len(line) <= MAX_CHARACTERS and (_is_short(line) or leading_letter(plain(line))):
         return _Found(turn if rest else '', line)
@@ -261,47 +260,51 @@ def _opening(turn: str, answer_type: AnswerType, options: Sequence[str]) -> _Fou
 
 
 def _ending(turn: str, answer_type: AnswerType, options: Sequence[str]) -> _Found | None:
-    """Returns an answer that stands behind and is nothing else: a last line, a last sentence."""
+    """Returns an answer that stands behind: a last line or sentence, or behind candidates."""
     end = closing(turn)
     if end is None:
         return None
-    listed = _lists_options(turn, answer_type, options)
-    if not (listed and _ENTRY.match(end.answer)):
-        if only_names(plain(end.answer), answer_type, options):
-            return _Found(end.before, end.answer)
+    candidates = _candidates(turn, answer_type, options)
+    if only_names(plain(end.answer), answer_type, options):
+        listed = candidates.several and _ENTRY.match(end.answer)
+        return None if listed or len(candidates.lines) > 1 else _Found(end.before, end.answer)
+    if not candidates.several:
         before, _, sentence = end.answer.rpartition('? ')
         if before and only_names(plain(sentence), answer_type, options):
             return _Found(turn, sentence)
+        return None
+    words = end.answer.lower().split()
+    # Behind candidates one sentence decides; `and` joins several, perhaps in other words.
+    decides = len(words) <= _SENTENCE_WORDS and not {'and', 'or'}.intersection(words)
+    if decides and ':' not in end.answer and not _ENTRY.match(end.answer):
+        return _Found(turn, end.answer)
     return None
 
 
-def _behind_candidates(turn: str, answer_type: AnswerType, options: Sequence[str]) -> _Found | None:
-    """Returns what is said behind a list of candidates, if it is one sentence."""
-    if not _lists_options(turn, answer_type, options):
-        return None
-    paragraph = turn.rpartition('\n')[2]
-    words = paragraph.lower().split()
-    if _ENTRY.match(paragraph) or ':' in paragraph or len(words) > _SENTENCE_WORDS:
-        return None
-    if 'and' in words or 'or' in words:  # several, perhaps in other words than the options'
-        return None
-    return _Found(turn, paragraph)
+class _Candidates(NamedTuple):
+    """Options that stand one after another: as entries or in front of explanations, or as lines."""
+
+    entries: frozenset[Hashable]
+    lines: frozenset[Hashable]
+
+    @property
+    def several(self) -> bool:
+        """Whether there is more than one, so that none is stated by being there."""
+        return len(self.entries | self.lines) > 1
 
 
-def _lists_options(turn: str, answer_type: AnswerType, options: Sequence[str]) -> bool:
-    """Returns whether candidates are listed one after another, none of which is stated by that."""
-    entries = set()
+def _candidates(turn: str, answer_type: AnswerType, options: Sequence[str]) -> _Candidates:
+    entries, lines = set(), set()
     for line in turn.split('\n', _MOST_LINES)[:_MOST_LINES]:
         entry = _ENTRY.match(line)
         parts = [line[entry.end() :]] if entry else _SENTENCE.split(line, _MOST_LINES)
         for part in parts[:_MOST_LINES]:
             head = _HEAD.match(part)
-            words = head['head'] if head else part[:MAX_CHARACTERS] if entry else ''
-            if words and only_names(plain(words), answer_type, options):
-                entries.add(canonical(plain(words), answer_type, options))
-        if len(entries) > 1:
-            return True
-    return False
+            words = plain(head['head'] if head else part[:MAX_CHARACTERS])
+            if only_names(words, answer_type, options):
+                found = entries if entry or head else lines
+                found.add(canonical(words, answer_type, options))
+    return _Candidates(frozenset(entries), frozenset(lines))
 
 
 def _calculated(turn: str) -> _Found:
