@@ -26,6 +26,7 @@ def base_config() -> config_dict.ConfigDict:
     config.evaluation = _evaluation()
     config.teacher = _teacher()
     config.judge = _judge()
+    config.pairs = _pairs()
     config.reproduce = _reproduce()
     return config.lock()
 
@@ -174,9 +175,12 @@ def _teacher() -> config_dict.ConfigDict:
     teacher.base_url = ''  # OpenAI-compatible server; '': $OPENAI_BASE_URL, else OpenAI's own
     teacher.model = ''  # '': $OPENAI_MODEL, else gpt-3.5-turbo (section 4.1)
     teacher.key_variable = 'OPENAI_API_KEY'  # environment variable that holds the key
+    teacher.through = 'server'  # server | batch (files for a batch runner, docs/teacher.md)
+    teacher.choices = 1  # samples that one request of a batch asks for, which share its prompt
     teacher.prompt = ''  # text file of the few-shot prompt; '': the dataset's own
     teacher.temperature = 0.7  # of the K samples (section 4.1)
     teacher.max_tokens = 512  # tokens of one answer
+    teacher.extra = ''  # JSON object of further fields of a request, '{"top_p": 0.9}'; null removes
     teacher.splits = ('train', 'validation', 'test')  # to annotate
     teacher.limit = 0  # questions per split, the first ones; 0: all
     teacher.concurrency = 8  # requests in flight
@@ -199,6 +203,14 @@ def _judge() -> config_dict.ConfigDict:
     judge.temperature = 0.0  # of the judge's answer
     judge.max_tokens = 256  # tokens of the judge's answer
     return judge
+
+
+def _pairs() -> config_dict.ConfigDict:
+    pairs = config_dict.ConfigDict()
+    pairs.format = 'standard'  # standard (texts) | conversational (messages), as TRL calls them
+    pairs.splits = ('train',)  # of whose questions preferences are written
+    pairs.most = 0  # pairs per question, drawn at random; 0: all
+    return pairs
 
 
 def _reproduce() -> config_dict.ConfigDict:

@@ -6,6 +6,7 @@ from typing import Any, get_args
 from ml_collections import config_dict
 
 from qcrd_jax import grid, losses
+from qcrd_jax.data.pairs import PairsFormat
 from qcrd_jax.data.schema import AnswerType, LabelsRule, PositivesRule
 from qcrd_jax.data.sources.remotes import Release
 from qcrd_jax.data.sources.table import DATASETS
@@ -40,6 +41,8 @@ CHOICES = {
     'reproduce.panel': grid.PANELS,
     'reproduce.keep': grid.KEEP,
     'train.on_nonfinite': ('stop', 'skip'),
+    'teacher.through': ('server', 'batch'),
+    'pairs.format': get_args(PairsFormat),
 }
 
 # Lower and upper bound, both included; None: any finite number.
@@ -91,6 +94,7 @@ RANGES = {
     'teacher.max_tokens': (1, None),
     'teacher.limit': (0, None),
     'teacher.concurrency': (1, 1024),
+    'teacher.choices': (1, 128),
     'teacher.timeout': (0.001, None),
     'teacher.attempts': (1, None),
     'teacher.input_price': (0, None),
@@ -98,6 +102,7 @@ RANGES = {
     'teacher.budget': (0, None),
     'teacher.max_tokens_total': (0, None),
     'reproduce.together': (0, None),
+    'pairs.most': (0, None),
     'judge.questions': (1, None),
     'judge.seed': (0, 2**32 - 1),
     'judge.temperature': (0, 2),
@@ -151,11 +156,12 @@ def validate(config: config_dict.ConfigDict) -> None:
         raise InputError(
             f'--config.reproduce.seeds: expected different whole numbers, got {seeds!r}.'
         )
-    splits = config.teacher.splits
-    if not splits or set(splits) - {'train', 'validation', 'test'}:
-        raise InputError(
-            f'--config.teacher.splits: expected some of train, validation, test, got {splits!r}.'
-        )
+    for name in ('teacher', 'pairs'):
+        splits = config[name].splits
+        if not splits or set(splits) - {'train', 'validation', 'test'}:
+            raise InputError(
+                f'--config.{name}.splits: expected some of train, validation, test, got {splits!r}.'
+            )
 
 
 def _expect_texts(name: str, value: Any, at_least: int, at_most: int | None = None) -> None:

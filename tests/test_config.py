@@ -89,6 +89,7 @@ def test_every_range_is_checked_and_named(name):
         ('judge.runs', ('a', 'b', 'c')),
         ('teacher.splits', ('train', 'dev')),
         ('teacher.splits', ()),
+        ('pairs.splits', ('dev',)),
     ],
 )
 def test_bad_tuples_are_refused(name, value):
@@ -118,6 +119,7 @@ def test_every_number_and_every_name_of_a_kind_is_checked():
         'teacher.model',
         'teacher.key_variable',
         'teacher.prompt',
+        'teacher.extra',
         'judge.rationales',
         'judge.prompt',
         'reproduce.name',

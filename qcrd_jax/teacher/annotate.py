@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import hashlib
 import json
+import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from ml_collections import config_dict
 from qcrd_jax import files
 from qcrd_jax.data.schema import Example, ExampleStream
 from qcrd_jax.errors import InputError
-from qcrd_jax.teacher import engine, journal, prompts
+from qcrd_jax.teacher import engine, journal, offline, prompts
 from qcrd_jax.teacher.client import Settings
 from qcrd_jax.teacher.engine import Job, Outcome
 from qcrd_jax.teacher.ledger import Limits
@@ -41,6 +42,8 @@ def annotate(
 
     Records go to `annotations.jsonl`, one answer a line, which is a file for
     `data.teacher_samples`; faults to `annotations.faults.jsonl`; the report to `annotate.json`.
+    With `teacher.through` 'batch' nobody is asked: `requests.jsonl` is written, and answers are
+    read from `responses.jsonl` (`offline`).
 
     Args:
       config: `data` and `teacher` are read.
@@ -54,10 +57,10 @@ def annotate(
     Raises:
       InputError: if the settings are no good, or if answers are missing in the end: the budget is
         spent, the server is gone or refuses, or attempts failed. What was recorded stays, and the
-        same call continues from there.
+        same call continues from there. Of batch files: if answers are missing after some were read.
       KeyboardInterrupt: after a SIGINT or SIGTERM, when the requests in flight are recorded.
     """
-    settings = Settings.from_config(config.teacher)
+    settings = _read_settings(config.teacher)
     prompt = prompts.load(config.data.name, config.data.answer_type, config.teacher.prompt)
     asked = _Questions(
         {split: splits[split] for split in config.teacher.splits if split in splits},
@@ -71,18 +74,26 @@ def annotate(
         )
     digest = settings_digest(settings, prompt)
     path = workdir / RECORDS
-    outcome, ledger = engine.run_jobs(
-        (
-            Job(_record(split, example, number, settings.model, digest), prompt.fill(example))
-            for split, example, number in asked
-        ),
-        total=len(asked),
-        settings=settings,
-        limits=Limits.from_config(config.teacher),
-        path=path,
-        key=KEY,
-        backoff=backoff,
-    )
+
+    def jobs() -> Iterator[Job]:
+        filled = ''
+        for split, example, number in asked:
+            filled = filled if number else prompt.fill(example)
+            yield Job(_record(split, example, number, settings.model, digest), filled)
+
+    limits = Limits.from_config(config.teacher)
+    if config.teacher.through == 'batch':
+        outcome, ledger = offline.exchange(
+            jobs, total=len(asked), digest=digest, settings=settings, limits=limits, path=path,
+            choices=config.teacher.choices, key=KEY,
+        )  # fmt: skip
+        this_run = offline.describe(outcome.read)
+    else:
+        outcome, ledger = engine.run_jobs(
+            jobs(), total=len(asked), settings=settings, limits=limits, path=path, key=KEY,
+            backoff=backoff,
+        )  # fmt: skip
+        this_run = [_describe_run(outcome)]
     report = {
         'settings': _describe(settings, prompt, digest),
         **_tally(path, asked, settings.model, digest),
@@ -90,48 +101,60 @@ def annotate(
         'run': dataclasses.asdict(outcome) | {'seconds': round(outcome.seconds, 3)},
     }
     files.write_json(workdir / REPORT, report)
-    print(summary(report))
-    _conclude(report, outcome, path, settings)
+    print(summary(report, this_run))
+    _warn_of_greedy(report, settings)
+    if isinstance(outcome, Outcome):
+        _conclude(report, outcome, path)
+    else:
+        offline.conclude(outcome, ledger, report['records'], report['wanted'], path, settings.model)
     return report
 
 
-def _conclude(
-    report: dict[str, Any], outcome: Outcome, path: pathlib.Path, settings: Settings
-) -> None:
-    """Warns of what looks wrong, and raises if answers are missing."""
+def _read_settings(teacher: config_dict.ConfigDict) -> Settings:
+    """Reads whom to ask; where nobody is, no key is needed either."""
+    if teacher.through == 'batch':
+        return Settings.from_config(teacher, environ=os.environ | {teacher.key_variable: 'unused'})
+    return Settings.from_config(teacher)
+
+
+def _warn_of_greedy(report: dict[str, Any], settings: Settings) -> None:
     if settings.temperature and report['compared'] == report['identical'] >= _TOO_FEW:
         logging.warning(
             'all samples of each of %d questions are equal: the server seems to decode greedily, '
             'whatever temperature it is asked for (docs/teacher.md).', report['identical'],
         )  # fmt: skip
+
+
+def _conclude(report: dict[str, Any], outcome: Outcome, path: pathlib.Path) -> None:
+    """Raises if answers are missing."""
     if outcome.interrupted:
         raise KeyboardInterrupt
     if report['missing']:
-        why = outcome.stopped or (
-            f'{outcome.given_up} were given up, the last fault is {outcome.last_fault}'
-        )
         raise InputError(
             f'teacher: {report["records"]} of {report["wanted"]} answers are recorded in {path}: '
-            f'{why}. Run the same command again to resume.'
+            f'{outcome.why_missing}'
         )
 
 
 def settings_digest(settings: Settings, prompt: Prompt) -> str:
     """Returns what stands for all that decides how answers are drawn, the question apart."""
-    deciding = [settings.model, settings.temperature, settings.max_tokens, prompt.text]
-    return hashlib.sha256(json.dumps(deciding).encode()).hexdigest()[:16]
+    deciding: list[Any] = [
+        settings.model, settings.temperature, settings.max_tokens, prompt.text,
+    ]  # fmt: skip
+    if settings.extra:
+        deciding.append(settings.extra)
+    return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def summary(report: dict[str, Any]) -> str:
-    """Returns the report as a few lines for a person."""
-    tokens, run = report['tokens'], report['run']
+def summary(report: dict[str, Any], this_run: Sequence[str]) -> str:
+    """Returns the report as a few lines for a person, with those of this run among them."""
+    tokens = report['tokens']
     faults = ', '.join(f'{count} {kind}' for kind, count in report['faults'].items())
     estimated = f', {tokens["estimated"]} of them estimated' if tokens['estimated'] else ''
     lines = [
         f'answers: {report["records"]} of {report["wanted"]} ({report["missing"]} missing, '
         f'{report["duplicates"]} twice, {report["length_cut"]} cut at the length limit)',
-        f'this run: {run["recorded"]} answers by {run["requests"]} requests, {run["retries"]} of '
-        f'them retries, {run["given_up"]} given up, in {run["seconds"]:.0f} s',
+        *this_run,
         f'faults in all: {faults or "none"}',
         f'spent in all: {tokens["prompt"]} + {tokens["completion"]} tokens{estimated}, '
         f'${report["cost"]:.4f}',
@@ -139,6 +162,13 @@ def summary(report: dict[str, Any]) -> str:
     if report['other']:
         lines.append(f'beside them: {report["other"]} answers of other settings or questions')
     return '\n'.join(lines)
+
+
+def _describe_run(outcome: Outcome) -> str:
+    return (
+        f'this run: {outcome.recorded} answers by {outcome.requests} requests, {outcome.retries} '
+        f'of them retries, {outcome.given_up} given up, in {outcome.seconds:.0f} s'
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,6 +198,7 @@ def _describe(settings: Settings, prompt: Prompt, digest: str) -> dict[str, Any]
         'model': settings.model,
         'temperature': settings.temperature,
         'max_tokens': settings.max_tokens,
+        'extra': dict(settings.extra),
         'prompt': prompt.text,
     }
 

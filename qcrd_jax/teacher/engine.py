@@ -22,10 +22,10 @@ import tqdm
 from absl import logging
 
 from qcrd_jax.errors import InputError
-from qcrd_jax.teacher import responses
 from qcrd_jax.teacher.client import Client, Settings
 from qcrd_jax.teacher.journal import Journal, read
 from qcrd_jax.teacher.ledger import Ledger, Limits
+from qcrd_jax.teacher.outcome import Outcome, explain
 from qcrd_jax.teacher.responses import Completion, Fault, Usage
 
 _MAX_BACKOFF = 60.0  # seconds between two attempts, where the server does not say
@@ -44,35 +44,6 @@ class Job:
 
     record: dict[str, Any]
     prompt: str
-
-
-@dataclasses.dataclass
-class Outcome:
-    """What one run did.
-
-    Attributes:
-      present: records that were there already.
-      recorded: records that this run added.
-      given_up: records that are missing after all attempts; the next run tries them again.
-      requests: sent to the server.
-      retries: of these, those that were not the first for their record.
-      faults: requests that brought no answer, by kind.
-      last_fault: kind and words of the latest of them; '' if there was none.
-      seconds: that the run took.
-      stopped: why it ended before all jobs were done; '' if it did not.
-      interrupted: whether a signal stopped it.
-    """
-
-    present: int = 0
-    recorded: int = 0
-    given_up: int = 0
-    requests: int = 0
-    retries: int = 0
-    faults: dict[str, int] = dataclasses.field(default_factory=dict)
-    last_fault: str = ''
-    seconds: float = 0.0
-    stopped: str = ''
-    interrupted: bool = False
 
 
 def faults_path(path: pathlib.Path) -> pathlib.Path:
@@ -106,10 +77,11 @@ def run_jobs(
 ) -> tuple[Outcome, Ledger]:
     """Gets every job's answer that is not recorded yet, and records it.
 
-    A line of the journal is the job's record with `text`, `finish_reason`, `usage`, `model` (as the
-    server calls it) and `time`. A request that brought no answer is a line of the journal of
-    faults, with its kind and what it is charged; both files together are the ledger. The first
-    SIGINT or SIGTERM lets the requests in flight finish, the second does not.
+    A line of the journal is the job's record with `text`, `reasoning` (where there is any),
+    `finish_reason`, `usage`, `model` (as the server calls it) and `time`. A request that brought no
+    answer is a line of the journal of faults, with its kind and what it is charged; both files
+    together are the ledger. The first SIGINT or SIGTERM lets the requests in flight finish, the
+    second does not.
 
     Args:
       jobs: consumed as they are needed.
@@ -131,10 +103,8 @@ def run_jobs(
     ledger = Ledger(limits)
     with Journal(path, key) as journal, Journal(faults_path(path)) as faults:
         for file in (journal, faults):
-            for number, record in file.replay():
-                usage = _read_usage(record.get('usage'), f'{file.path}, line {number}')
-                if usage is not None:
-                    ledger.charge(usage)
+            for _ in charged(file, ledger):
+                pass
         with _progress(total, path.stem) as bar:
             run = _Run(iter(jobs), settings, ledger, journal, faults, bar, backoff)
             asyncio.run(run.all())
@@ -200,26 +170,30 @@ class _Run:
 
     async def _fulfil(self, client: Client, job: Job) -> None:
         """Asks until there is an answer, or gives up."""
-        for attempt in range(self._settings.attempts):
-            if attempt:
-                longest = min(_MAX_BACKOFF, self._backoff * 2 ** (attempt - 1))
-                await self._sleep(longest * self._random.uniform(0.5, 1.0))
+        attempt = sent = 0
+        while True:
             result = await self._request(client, job)
             if result is None:
                 return
-            self.outcome.retries += attempt > 0
+            self.outcome.retries += sent > 0
+            sent += 1
             if isinstance(result, Completion):
                 return
             if result.scope == 'run':
-                self._halt(_explain(result, self._settings))
+                self._halt(explain(result, self._settings))
                 return
-            if result.scope == 'record':
-                break
-        self._give_up()
+            if result.scope == 'request':
+                continue  # the client asks otherwise now
+            attempt += 1
+            if result.scope == 'record' or attempt == self._settings.attempts:
+                self._give_up(result)
+                return
+            longest = min(_MAX_BACKOFF, self._backoff * 2 ** (attempt - 1))
+            await self._sleep(longest * self._random.uniform(0.5, 1.0))
 
     async def _request(self, client: Client, job: Job) -> Completion | Fault | None:
         """Sends one request and records what it brought; None if the run stopped before it."""
-        worst = Usage(responses.most_tokens(job.prompt), self._settings.max_tokens)
+        worst = self._settings.most(job.prompt)
         if not await self._wait_for_server() or not await self._reserve(worst):
             return None
         result = None
@@ -238,16 +212,7 @@ class _Run:
         return result
 
     def _record(self, job: Job, completion: Completion) -> None:
-        self._journal.append(
-            job.record
-            | {
-                'text': completion.text,
-                'finish_reason': completion.finish_reason,
-                'model': completion.model,
-                'usage': dataclasses.asdict(completion.usage),
-                'time': _now(),
-            }
-        )
+        self._journal.append(job.record | answer_fields(completion))
         self.outcome.recorded += 1
         self._unanswered = self._given_up = 0
         self._bar.update()
@@ -255,10 +220,8 @@ class _Run:
 
     def _note(self, job: Job, fault: Fault) -> None:
         """Records a fault, and draws from it what concerns every worker."""
-        usage = dataclasses.asdict(fault.usage) if fault.usage else None
         self._faults.append(
-            {field: job.record[field] for field in self._journal.key}
-            | {'fault': fault.kind, 'message': fault.message, 'usage': usage, 'time': _now()}
+            {field: job.record[field] for field in self._journal.key} | fault_fields(fault)
         )
         self.outcome.last_fault = f'{fault.kind}: {fault.message}'
         seen = self.outcome.faults.get(fault.kind, 0)
@@ -272,7 +235,10 @@ class _Run:
             self._unanswered = 0
         if fault.retry_after is not None:
             if fault.retry_after > _MAX_WAIT:
-                self._halt(f'the server asks to wait {fault.retry_after:.0f} s ({fault.message})')
+                self._halt(
+                    f'the server asks to wait {fault.retry_after:.0f} s ({fault.message}). Run the '
+                    'same command again after that to resume.'
+                )
             resume_at = asyncio.get_running_loop().time() + fault.retry_after
             self._resume_at = max(self._resume_at, resume_at)
 
@@ -280,17 +246,17 @@ class _Run:
         if self._unanswered >= self._settings.attempts * self._settings.concurrency:
             self._halt(
                 f'{self._settings.base_url} cannot be reached: {self._unanswered} requests in a '
-                f'row brought no response ({fault.message}). Start the server, or mend '
-                '--config.teacher.base_url'
+                f'row brought no response ({fault.message}). Start the server and run the same '
+                'command again to resume, or mend --config.teacher.base_url.'
             )
 
-    def _give_up(self) -> None:
-        self.outcome.given_up += 1
+    def _give_up(self, fault: Fault) -> None:
+        self.outcome.give_up(fault.kind)
         self._given_up += 1
         if self._given_up >= max(_MAX_GIVEN_UP, 2 * self._settings.concurrency):
             self._halt(
                 f'{self._settings.base_url} gave no answer to {self._given_up} records in a row; '
-                f'the last fault is {self.outcome.last_fault}'
+                f'the last fault is {self.outcome.last_fault}. {self.outcome.advice}'
             )
 
     async def _wait_for_server(self) -> bool:
@@ -308,7 +274,7 @@ class _Run:
             if not self._in_flight:
                 self._halt(
                     f'the next request could exceed the budget ({self._ledger.describe()}). Raise '
-                    '--config.teacher.budget or --config.teacher.max_tokens_total'
+                    '--config.teacher.budget or --config.teacher.max_tokens_total to resume.'
                 )
                 break
             self._settled.clear()
@@ -342,7 +308,7 @@ class _Run:
             else:
                 self.outcome.interrupted = True
                 logging.warning('%s: finishing what is in flight; again to drop it.', name)
-                self._halt(f'interrupted by {name}')
+                self._halt(f'interrupted by {name}.')
 
         if threading.current_thread() is not threading.main_thread():
             yield  # only the main thread receives signals
@@ -358,27 +324,43 @@ class _Run:
                 signal.signal(number, handler)
 
 
-def _explain(fault: Fault, settings: Settings) -> str:
-    """Returns what to do about a fault that no retry can mend."""
-    if fault.kind == 'unauthorised':
-        where = f'the key in ${settings.key_variable}'
-        if not settings.key:
-            where = f'a request without a key (${settings.key_variable} is not set)'
-        return f'{settings.base_url} does not accept {where} ({fault.message}). Set a valid one'
-    if fault.kind == 'not_found':
-        return (
-            f'{settings.base_url} has no model {settings.model!r}, or is not the address of the '
-            f'API, which ends in /v1 ({fault.message}). Mend --config.teacher.model or '
-            '--config.teacher.base_url'
-        )
-    return f'{settings.base_url} refuses requests ({fault.message})'
-
-
 def _progress(total: int, what: str) -> tqdm.tqdm:
     watched = sys.stderr.isatty()
     return tqdm.tqdm(
         total=total, desc=what, unit='record', smoothing=0, mininterval=0.5 if watched else 30.0
     )
+
+
+def answer_fields(completion: Completion) -> dict[str, Any]:
+    """Returns what is recorded of an answer, beside the question that it answers."""
+    reasoning = {'reasoning': completion.reasoning} if completion.reasoning else {}
+    return {
+        'text': completion.text,
+        **reasoning,
+        'finish_reason': completion.finish_reason,
+        'model': completion.model,
+        'usage': dataclasses.asdict(completion.usage),
+        'time': _now(),
+    }
+
+
+def fault_fields(fault: Fault) -> dict[str, Any]:
+    """Returns what is recorded of a fault, beside the key of the record that it was to be."""
+    usage = dataclasses.asdict(fault.usage) if fault.usage else None
+    return {'fault': fault.kind, 'message': fault.message, 'usage': usage, 'time': _now()}
+
+
+def charged(file: Journal, ledger: Ledger) -> Iterator[dict[str, Any]]:
+    """Yields the records of a journal, and charges each; to be exhausted before the file is used.
+
+    Raises:
+      InputError: if a line is damaged.
+    """
+    for number, record in file.replay():
+        usage = _read_usage(record.get('usage'), f'{file.path}, line {number}')
+        if usage is not None:
+            ledger.charge(usage)
+        yield record
 
 
 def _read_usage(value: Any, where: str) -> Usage | None:

@@ -14,6 +14,7 @@ SETTINGS = {
     'data': {'name': 'svamp', 'answer_type': 'equation', 'samples': 3},
     'teacher': {
         'base_url': '', 'model': 'a-model', 'key_variable': 'TEACHER_KEY', 'prompt': '',
+        'through': 'server', 'choices': 1,
         'temperature': 0.7, 'max_tokens': 60, 'splits': ('train', 'validation', 'test'),
         'limit': 0, 'concurrency': 4, 'timeout': 30.0, 'attempts': 6,
         'input_price': 0.0, 'output_price': 0.0, 'budget': 0.0, 'max_tokens_total': 0,

@@ -25,6 +25,12 @@ FAULTS = {
     'null_content': 'null_content',
     'empty': 'empty',
     'filtered': 'filtered',
+    'SAFETY': 'filtered',
+    'aborted': 'interrupted',
+    'unfinished': 'interrupted',
+    'cut': 'cut',
+    'flood': 'too_large',
+    '307': 'redirected',
     '400': 'rejected',
     '401': 'unauthorised',
     '403': 'unauthorised',
@@ -34,6 +40,7 @@ FAULTS = {
     '429-date': 'rate_limit',
     '429-long': 'rate_limit',
     '429-quota': 'refused',
+    '400-quota': 'refused',
     '500': 'server_error',
     '502': 'server_error',
     '503': 'server_error',
@@ -42,8 +49,9 @@ FAULTS = {
     'reset': 'broken',
     'truncated': 'broken',
 }
-ANSWERS = ('ok', 'length', 'no_usage')
-CHARGED = ('null_content', 'no_choices', 'empty', 'filtered')  # with a usage that the server counts
+ANSWERS = ('ok', 'length', 'no_usage', 'stream', 'parts')
+# With a usage that the server counts.
+CHARGED = ('null_content', 'no_choices', 'empty', 'filtered', 'SAFETY', 'aborted', 'cut')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +128,16 @@ class FaultServer:
         return {kind: sum(answered.kind == kind for answered in self.log) for kind in kinds}
 
 
+def events(text: str, body: dict, kind: str) -> bytes:
+    """A response as a stream, or the most of it."""
+    choices = [{'delta': {'content': part}} for part in (text[:5], text[5:])]
+    chunks = [{'model': body['model'], 'choices': [choice]} for choice in choices]
+    if kind == 'stream':
+        end = [{'delta': {}, 'finish_reason': 'stop'}]
+        chunks += [{'choices': end}, {'choices': [], 'usage': body['usage']}]
+    return ''.join(f'data: {json.dumps(chunk)}\n\n' for chunk in chunks).encode()
+
+
 class _Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
@@ -157,9 +175,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _answer(self, kind: str, text: str, tokens: tuple[int, int], prompt: str) -> None:
         # Some servers repeat what they were sent.
         echo = f'wrong: {self.headers["authorization"]}'
-        error = {
-            'error': {'message': echo, 'code': 'insufficient_quota' if 'quota' in kind else ''}
-        }
+        quota = 'insufficient_quota' if 'quota' in kind else ''
+        error = {'error': {'message': echo, 'type': quota}}
         headers = {'x-echo': echo}
         choice = {
             'index': 0,
@@ -191,6 +208,25 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             choice['message']['content'] = ' \n'
         elif kind == 'filtered':
             choice['finish_reason'] = 'content_filter'
+        elif kind == 'SAFETY':
+            choice['finish_reason'] = kind
+        elif kind == 'aborted':
+            choice['finish_reason'] = {'type': 'abort'}
+        elif kind == 'cut':
+            choice['finish_reason'] = 'MAX_TOKENS'
+            choice['message'] = {'content': None, 'reasoning_content': text}
+        elif kind == 'parts':
+            parts = [{'type': 'thinking', 'thinking': 'Hm.'}, {'type': 'text', 'text': text}]
+            choice['message']['content'] = parts
+        elif kind in ('stream', 'unfinished'):
+            return self._send(200, events(text, body, kind), type='text/event-stream')
+        elif kind == 'flood':
+            self._send(200, b'', headers | {'Content-Length': str(1 << 30)})
+            for _ in range(1 << 10):
+                self.wfile.write(b' ' * (1 << 20))
+            return None
+        elif kind == '307':
+            headers['Location'] = 'http://127.0.0.2:1/v1/chat/completions'
         elif kind == '429':
             headers['Retry-After'] = '0.5'
         elif kind == '429-date':

@@ -21,7 +21,7 @@ from tests.support.annotation import (
     run,
     settings,
 )
-from tests.support.fault_server import CHARGED, FAULTS, FaultServer, shuffled
+from tests.support.fault_server import ANSWERS, CHARGED, FAULTS, FaultServer, shuffled
 
 pytestmark = pytest.mark.usefixtures('teacher_environment')
 
@@ -72,9 +72,10 @@ def test_every_fault_is_survived_counted_and_charged(tmp_path, capfd, caplog):
     caplog.set_level(logging.DEBUG)
     retried = [
         'malformed', 'html', 'no_choices', 'null_content', 'empty', 'filtered', '429', '429-date',
-        '500', '502', '503', 'reset', 'truncated',
+        '500', '502', '503', 'reset', 'truncated', 'SAFETY', 'aborted', 'unfinished', 'flood',
     ]  # fmt: skip
-    schedule = shuffled(['ok'] * 30 + ['length', 'no_usage'] * 3 + retried, seed=1)
+    answers = ['length', 'no_usage', 'stream', 'parts']
+    schedule = shuffled(['ok'] * 30 + answers * 3 + retried, seed=1)
     splits = questions(20) | questions(10, 'test')
     with FaultServer(schedule) as server:
         run(settings(server, input_price=2.0, output_price=8.0), splits, tmp_path)
@@ -93,10 +94,10 @@ def test_every_fault_is_survived_counted_and_charged(tmp_path, capfd, caplog):
     assert (told['wanted'], told['records'], told['missing'], told['duplicates']) == (90, 90, 0, 0)
 
     # What the server counted is in the ledger to the token, beside what nobody counted.
-    counted = [a for a in server.log if a.kind in ('ok', 'length', *CHARGED)]
+    counted = [a for a in server.log if a.kind in ANSWERS + CHARGED and a.kind != 'no_usage']
     charged = found + lines(tmp_path / 'annotations.faults.jsonl')
     estimated = [r['usage'] for r in charged if r['usage'] and r['usage']['estimated']]
-    uncounted = ('no_usage', 'malformed', 'html', 'reset', 'truncated')
+    uncounted = ('no_usage', 'malformed', 'html', 'reset', 'truncated', 'unfinished', 'flood')
     assert len(estimated) == sum(a.kind in uncounted for a in server.log)
     prompt, completion = (
         sum(a.tokens[place] for a in counted) + sum(usage[name] for usage in estimated)
@@ -203,10 +204,19 @@ def test_a_key_that_no_header_can_hold_is_refused_unseen(tmp_path, monkeypatch, 
     assert key not in str(caught.value)
 
 
-@pytest.mark.parametrize('url', ['localhost:8000', 'ftp://host/v1', 'http://', 'http://me:pw@host'])
+@pytest.mark.parametrize(
+    'url',
+    ['localhost:8000', 'ftp://host/v1', 'http://', 'http://me:pw@host', 'http://[::1/v1',
+     'http://host:99999/v1', 'http://host:one/v1', 'http://ho st/v1', 'http://host/v1\udcff'],
+)  # fmt: skip
 def test_an_address_that_is_none_is_refused(tmp_path, url):
     with pytest.raises(InputError, match=r'--config\.teacher\.base_url: (expected an|an) address'):
         run(settings(url), questions(1), tmp_path)
+
+
+def test_a_model_that_no_request_can_name_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r'--config\.teacher\.model: expected text that UTF-8'):
+        run(settings('http://127.0.0.1:1/v1', model='a\udcff'), questions(1), tmp_path)
 
 
 def test_model_and_address_come_from_the_environment(tmp_path, monkeypatch):

@@ -49,6 +49,23 @@ def test_a_record_is_not_written_twice(path):
     assert replay(path) == [(1, RECORDS[0])]
 
 
+def test_several_records_are_all_written_or_none(path, monkeypatch):
+    with Journal(path, KEY) as file:
+        file.append(RECORDS[0])
+        for twice in ([*RECORDS[1:], RECORDS[0]], [RECORDS[1], RECORDS[1]]):
+            with pytest.raises(ValueError, match='recorded already'):
+                file.extend(twice)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, 'fsync', lambda _: (_ for _ in ()).throw(OSError('the disk')))
+            with pytest.raises(OSError, match='the disk'):
+                file.extend(RECORDS[1:])
+        assert RECORDS[1] not in file
+        file.extend([])
+        file.extend(RECORDS[1:])
+        assert RECORDS[2] in file
+    assert replay(path) == list(enumerate(RECORDS, start=1))
+
+
 @pytest.mark.parametrize('cut', [1, 5, 20])
 def test_a_torn_last_line_is_cut_off_and_kept(path, cut):
     write(path)

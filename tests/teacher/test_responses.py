@@ -149,6 +149,7 @@ def test_an_empty_account_is_no_rate_limit():
         (b'<html>\n<b>Bad   Gateway</b>', '<html> <b>Bad Gateway</b>'),
         (b'{"error": {"message": null}}', 'null'),
         (b'{}', 'no reason given'),
+        (b'404 page not found', '404 page not found'),
         (b'', 'no reason given'),
         (b'\x1b[31mred\x07', '[31mred'),  # nothing reaches the terminal that could steer it
     ],
@@ -189,3 +190,131 @@ def test_no_prompt_has_more_tokens_than_the_most():
     text = 'Zwölf Äpfel ÷ 3 = 4 \N{GRINNING FACE}'
     assert responses.most_tokens(text) > len(text.encode())
     assert responses.estimate_tokens(text) == math.ceil(len(text.encode()) / 3)
+
+
+def error(message, **fields):
+    return json.dumps({'error': {'message': message} | fields}).encode()
+
+
+GOOGLE = 'You exceeded your current quota, please check your plan and billing details. '
+
+
+@pytest.mark.parametrize(
+    ('status', 'data'),
+    [
+        (429, error('You exceeded', type='insufficient_quota')),
+        (429, error('You exceeded', code='insufficient_quota', type='insufficient_quota')),
+        (429, error(GOOGLE)),  # without any word of when
+        (403, error('no', code='insufficient_user_quota')),
+        (400, error('no', code='billing_hard_limit_reached')),
+        (429, error('no', code='billing_not_active')),
+        (402, b''),
+        (402, error('This request requires more credits')),
+        (400, error('Your credit balance is too low to access', type='invalid_request_error')),
+        (403, error('no', type='exceeded_current_quota_error')),
+        (400, b'{"code": "Arrearage", "message": "Access denied"}'),
+        (429, b'{"detail": {"type": "insufficient_quota", "message": "no"}}'),
+        (500, b'[{"error": {"message": "no", "type": "insufficient_quota"}}]'),
+        (400, error('ExceededBudget', type='budget_exceeded')),
+        (429, error('no', type='quota_exceeded')),
+    ],
+)
+def test_an_account_that_is_empty_ends_the_run_by_whatever_type(status, data):
+    fault = responses.read_error(status, {}, data, now=0.0)
+    assert (fault.kind, fault.scope) == ('refused', 'run')
+
+
+@pytest.mark.parametrize(
+    ('headers', 'data'),
+    [
+        ({}, error('Rate limit reached', type='tokens', code='rate_limit_exceeded')),
+        ({}, error('Please slow down', type='requests')),
+        ({}, error(f'{GOOGLE}Please retry in 34.07s.', code=429, status='RESOURCE_EXHAUSTED')),
+        ({'retry-after': '34'}, b'[%b]' % error(GOOGLE, code=429, status='RESOURCE_EXHAUSTED')),
+        ({}, error('Quota exceeded for metric: requests per minute', status='RESOURCE_EXHAUSTED')),
+        ({'retry-after': '2'}, error('no', type='quota_exceeded')),
+        ({}, error('Allocated quota exceeded per minute', code='insufficient_quota')),
+    ],
+)
+def test_a_limit_that_passes_by_itself_is_waited_for(headers, data):
+    fault = responses.read_error(429, headers, data, now=0.0)
+    assert (fault.kind, fault.scope) == ('rate_limit', 'attempt')
+
+
+def test_an_empty_account_is_known_in_a_good_status_too():
+    data = b'{"error": {"message": "Insufficient credits", "code": 402, "type": "credit"}}'
+    assert (read(data).kind, read(data).scope) == ('refused', 'run')
+
+
+RENAMED = (
+    "Unsupported parameter: 'max_tokens' is not supported with this model. "
+    "Use 'max_completion_tokens' instead."
+)
+
+
+@pytest.mark.parametrize(
+    'data',
+    [
+        error(RENAMED, type='invalid_request_error', param='max_tokens', code='x'),
+        error(RENAMED),
+        error('no', param='max_tokens', code='unsupported_parameter'),
+        error('this model is not supported MaxTokens, please use MaxCompletionTokens'),
+        b'{"detail": "max_tokens is deprecated in favor of max_completion_tokens"}',
+    ],
+)
+def test_a_server_may_ask_for_another_name_of_the_limit(data):
+    fault = responses.read_error(400, {}, data, now=0.0)
+    assert (fault.kind, fault.scope) == ('renamed', 'request')
+
+
+TOO_LARGE = (
+    "'max_tokens' or 'max_completion_tokens' is too large: 512. This model's maximum context "
+    'length is 2048 tokens and your request has 1800 input tokens (512 > 2048 - 1800).'
+)
+
+
+@pytest.mark.parametrize(
+    ('status', 'data', 'kind', 'scope'),
+    [
+        (400, error(TOO_LARGE, param='max_tokens', code=400), 'rejected', 'record'),
+        (400, error('too long', code='context_length_exceeded'), 'rejected', 'record'),
+        (400, error("Unsupported value: 'temperature' does not support 0.7 with this model. Only "
+                    'the default (1) value is supported.', param='temperature',
+                    code='unsupported_value'), 'rejected', 'run'),
+        (400, error('Unrecognized request argument supplied: chat_template_kwargs'),
+         'rejected', 'run'),
+        (422, b'{"detail": [{"type": "extra_forbidden", "loc": ["body", "top_k"]}]}',
+         'rejected', 'run'),
+        (400, error('Incorrect API key provided: x'), 'unauthorised', 'run'),
+        (400, b'[%b]' % error('API key not valid. Please pass a valid API key.'),
+         'unauthorised', 'run'),
+        (400, error('no such model', code='model_not_found'), 'not_found', 'run'),
+        (403, error('Your input was flagged'), 'rejected', 'record'),
+        (403, error('no'), 'unauthorised', 'run'),
+    ],
+)  # fmt: skip
+def test_what_an_error_is_about_says_what_it_ends(status, data, kind, scope):
+    fault = responses.read_error(status, {}, data, now=0.0)
+    assert (fault.kind, fault.scope) == (kind, scope)
+
+
+def test_the_words_of_an_error_are_found_in_lists_and_streams():
+    for data in (b'[{"error": {"message": "why"}}]', b'data: {"error": {"message": "why"}}\n\n'):
+        assert responses.read_error(500, {}, data, now=0.0).message == '500: why'
+
+
+def test_a_request_that_an_error_repeats_is_no_word_of_it():
+    echo = {'messages': [{'content': 'He is out of credits: unsupported value.'}]}
+    value = {'type': 'missing', 'loc': ['body', 'x'], 'msg': 'Field required', 'input': echo}
+    fault = responses.read_error(422, {}, json.dumps({'detail': [value]}).encode(), now=0.0)
+    assert fault == Fault('rejected', '422: [[["body", "x"], "Field required"]]', 'record')
+
+
+def test_half_characters_in_the_words_of_an_error_are_dropped():
+    data = b'{"error": {"message": "wh\\ud83dy", "code": "\\ud83d", "type": "\\udc00"}}'
+    fault = responses.read_error(400, {}, data, now=0.0)
+    assert fault.message.encode() == '400: wh\ufffdy'.encode()
+
+
+def test_tokens_are_counted_by_either_name():
+    assert read(body(usage={'input_tokens': 3, 'output_tokens': 4})).usage == Usage(3, 4)

@@ -96,6 +96,7 @@ def config(served, tmp_path, monkeypatch):
         {
             'data': {'name': 'custom', 'answer_type': 'text', 'samples': 3},
             'teacher': {
+                'through': 'server', 'choices': 1,
                 'base_url': served[0], 'model': './teacher', 'key_variable': 'OPENAI_API_KEY',
                 'prompt': str(prompt), 'temperature': 0.7, 'max_tokens': 12, 'splits': ('train',),
                 'limit': 0, 'concurrency': 4, 'timeout': 60.0, 'attempts': 3, 'input_price': 0.0,
