@@ -11,9 +11,10 @@ from ml_collections import config_dict
 from qcrd_jax import files, validation
 from qcrd_jax.data import batches
 from qcrd_jax.data.encoding import Encoding, encode
+from qcrd_jax.data.pairs import write_pairs
 from qcrd_jax.data.prepare import write_counts
-from qcrd_jax.data.schema import Example
-from qcrd_jax.data.sources import builders
+from qcrd_jax.data.schema import AnswerType, Example
+from qcrd_jax.data.sources import builders, question_records
 from qcrd_jax.errors import InputError
 from qcrd_jax.experiments import plan as planning
 from qcrd_jax.experiments import running, tabling
@@ -40,7 +41,8 @@ def run(
     if mode in ('evaluate', 'predict', 'export') and not workdirs.started(workdir):
         raise InputError(f'--workdir: {workdir} has no checkpoint; run --mode=train there first.')
     with workdirs.locked(workdir):
-        if mode not in ('annotate', 'judge', 'reproduce'):  # which are bound to no one student
+        # Those that are left out are bound to no one student.
+        if mode not in ('annotate', 'judge', 'pairs', 'reproduce'):
             workdirs.claim(workdir, config)
         if mode == 'predict' and input_file:
             predict(config, workdir, pathlib.Path(input_file), output)
@@ -79,14 +81,22 @@ def prepare(config: config_dict.ConfigDict, workdir: pathlib.Path) -> None:
 def annotate(config: config_dict.ConfigDict, workdir: pathlib.Path) -> None:
     """Has an LLM answer every question K times, into `annotations.jsonl`."""
     dataset = builders.load(config.data, workdir / 'data')
-    annotation.annotate(config, dataset.splits, workdir)
+    report = annotation.annotate(config, dataset.splits, workdir)
     path = workdir / annotation.RECORDS
-    print(f'answers: {path}; use them by --config.data.teacher_samples={path}')
+    if not report['missing']:
+        print(f'answers: {path}; use them by --config.data.teacher_samples={path}')
 
 
 def judge(config: config_dict.ConfigDict, workdir: pathlib.Path) -> None:
     """Has an LLM compare the rationales of two runs (Table 7)."""
     judgement.judge(config, workdir)
+
+
+def pairs(config: config_dict.ConfigDict, workdir: pathlib.Path) -> None:
+    """Writes right and wrong rationales as preferences, for TRL's trainers."""
+    dataset = builders.load(config.data, workdir / 'data')
+    for split, path in write_pairs(config, dataset, workdir).items():
+        print(f"{split}: datasets.load_dataset('json', data_files='{path}', split='train')")
 
 
 def evaluate(config: config_dict.ConfigDict, workdir: pathlib.Path) -> None:
@@ -111,7 +121,7 @@ def predict(
     output: str | None,
 ) -> None:
     """Answers questions of a file with the selected student: label and rationale, greedy."""
-    questions = _read_questions(input_file)
+    questions = _read_questions(input_file, builders.answer_type(config.data))
     run = assembly.assemble(config, workdir)
     position, corpus = positions.latest(run), run.corpus
     encoded = encode(
@@ -162,15 +172,15 @@ def reproduce(config: config_dict.ConfigDict, workdir: pathlib.Path) -> None:
         raise InputError(f'{len(failures)} cells could not be run: {reasons}')
 
 
-def _read_questions(path: pathlib.Path) -> list[Example]:
+def _read_questions(path: pathlib.Path, answer_type: AnswerType) -> list[Example]:
+    """Returns the questions of a file, with choices as those have that the student learned from."""
+
+    def where(number: int) -> str:
+        return f'{path}, line {number}'
+
     questions = []
     for number, record in files.read_jsonl(path):
-        if not isinstance(record.get('input'), str) or not record['input'].strip():
-            raise InputError(
-                f'{path}, line {number}: expected "input", the text of a question, got '
-                f'{record.get("input")!r}.'
-            )
-        questions.append(Example(str(record.get('id', number)), record['input'], label=''))
+        questions.append(question_records.unlabelled(record, number, where, answer_type))
     if not questions:
         raise InputError(f'{path}: holds no question; expected JSON lines with "input".')
     return questions
@@ -196,5 +206,6 @@ MODES = {
     'predict': predict,
     'export': export,
     'judge': judge,
+    'pairs': pairs,
     'reproduce': reproduce,
 }

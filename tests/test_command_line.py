@@ -99,7 +99,7 @@ def test_as_a_user_starts_it(tmp_path):
         (['--config.student.vocab_size=20'], ['student.vocab_size', 'raise it']),
         (
             ['--mode=fly'],
-            ['--mode=fly', 'annotate|evaluate|export|judge|predict|prepare|reproduce|train'],
+            ['--mode=fly', 'annotate|evaluate|export|judge|pairs|predict|prepare|reproduce|train'],
         ),
         (['--wrkdir=a'], ["'wrkdir'", 'workdir']),
         (['extra'], ["unexpected argument 'extra'"]),

@@ -27,7 +27,7 @@ COUNTING = ('qcrd_jax.data.sources.builders', 'qcrd_jax.data.summary')
 
 # What is no part of a run: its seed, which has a folder of its own; the grid; whom to ask for
 # answers and verdicts; where data is kept.
-_APART = ('seed', 'reproduce', 'teacher', 'judge', 'data.cache')
+_APART = ('seed', 'reproduce', 'teacher', 'judge', 'pairs', 'data.cache')
 
 # What changes no number of a run. `train.log_every` and `train.checkpoint_every` do not belong
 # here: they end the windows of steps that are one program, which rounds otherwise than single

@@ -12,7 +12,7 @@ from qcrd_jax import files
 from qcrd_jax.errors import InputError
 from qcrd_jax.files import flatten
 
-_APART = ('teacher', 'judge', 'reproduce')  # groups that no training reads
+_APART = ('teacher', 'judge', 'pairs', 'reproduce')  # groups that no training reads
 _PLACES = ('data.cache',)  # fields that say where something is kept
 
 
@@ -21,8 +21,9 @@ def locked(workdir: pathlib.Path) -> Iterator[None]:
     """Holds the folder for this process; the operating system lets go of it however we end.
 
     Raises:
-      InputError: if another process holds it, or it cannot be written.
+      InputError: if another process holds it, it cannot be written, or its path is a pattern.
     """
+    files.check_folder('--workdir', workdir)
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(files.locked(workdir))

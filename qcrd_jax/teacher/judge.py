@@ -9,7 +9,7 @@ import dataclasses
 import hashlib
 import json
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from absl import logging
@@ -18,7 +18,7 @@ from ml_collections import config_dict
 from qcrd_jax import files
 from qcrd_jax.data.sources import table as datasets
 from qcrd_jax.errors import InputError
-from qcrd_jax.teacher import client, engine, journal
+from qcrd_jax.teacher import client, engine, extra, journal
 from qcrd_jax.teacher.engine import Job, Outcome
 from qcrd_jax.teacher.judge_pairs import Pair, RunName, draw_pairs
 from qcrd_jax.teacher.judge_prompt import fill, read_prompt
@@ -44,6 +44,7 @@ class Inquiry:
       task: what kind of questions these are.
       prompt: a text with placeholders.
       pairs: the questions with both runs' rationales.
+      extra: further fields of a request's body.
     """
 
     model: str
@@ -52,12 +53,13 @@ class Inquiry:
     task: str
     prompt: str
     pairs: tuple[Pair, ...]
+    extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def settings(self) -> str:
         """A digest of how a pair is asked about, which is recorded with its verdict."""
         deciding = [self.model, self.temperature, self.max_tokens, self.prompt, self.task]
-        return _digest(deciding)
+        return _digest([*deciding, dict(self.extra)] if self.extra else deciding)
 
     @property
     def digest(self) -> str:
@@ -74,7 +76,7 @@ def read_inquiry(config: config_dict.ConfigDict) -> Inquiry:
     """Reads what would be asked; nothing is sent, and no key is needed.
 
     Args:
-      config: `judge`, `teacher.model` and `data` (the task) are read.
+      config: `judge`, `teacher.model`, `teacher.extra` and `data` (the task) are read.
 
     Raises:
       InputError: if the runs cannot be compared, or the prompt cannot be used.
@@ -86,6 +88,7 @@ def read_inquiry(config: config_dict.ConfigDict) -> Inquiry:
         task=datasets.task(config.data.name, config.data.answer_type),
         prompt=read_prompt(config.judge.prompt),
         pairs=tuple(draw_pairs(config)),
+        extra=extra.parse(config.teacher.get('extra', '')),
     )
 
 
@@ -146,6 +149,7 @@ def judge(config: config_dict.ConfigDict, workdir: pathlib.Path, *, backoff: flo
             'max_tokens': inquiry.max_tokens,
             'task': inquiry.task,
             'prompt': inquiry.prompt,
+            'extra': dict(inquiry.extra),
         },
         **engine.spent(ledger, path),
         'run': dataclasses.asdict(outcome) | {'seconds': round(outcome.seconds, 3)},
@@ -178,23 +182,32 @@ def _read_verdicts(
     path: pathlib.Path, questions: Sequence[_Question], outcome: Outcome
 ) -> dict[str, dict[RunName, Verdict]]:
     """Reads the verdicts back, by question and by the run that was shown first."""
-    texts = {journal.digest(record, KEY): record['text'] for _, record in journal.read(path)}
+    answers = {
+        journal.digest(record, KEY): (record['text'], record.get('finish_reason') == 'length')
+        for _, record in journal.read(path)
+    }
     verdicts: dict[str, dict[RunName, Verdict]] = collections.defaultdict(dict)
-    missing = 0
+    missing = cut = 0
     for asked in questions:
-        text = texts.get(journal.digest(asked.record, KEY))
-        if text is None:
+        answer = answers.get(journal.digest(asked.record, KEY))
+        if answer is None:
             missing += 1
         else:
-            verdicts[asked.pair.id][asked.first] = read_verdict(text)
+            text, was_cut = answer
+            verdict = verdicts[asked.pair.id][asked.first] = read_verdict(text)
+            cut += was_cut and verdict == 'unreadable'
     if missing:
-        why = outcome.stopped or f'{outcome.given_up} were given up after several attempts'
         raise InputError(
             f'judge: {len(questions) - missing} of {len(questions)} verdicts are recorded in '
-            f'{path}: {why}. Run the same command again to resume.'
+            f'{path}: {outcome.why_missing}'
         )
+    if cut:
+        logging.warning(
+            '%d of %d answers hold no verdict and were cut at --config.judge.max_tokens; a model '
+            'that thinks before it answers needs more of them.', cut, len(questions),
+        )  # fmt: skip
     return verdicts
 
 
 def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

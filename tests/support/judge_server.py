@@ -12,7 +12,7 @@ SHOWN = re.compile(r'Explanation A: (.*?)\n\nExplanation B: (.*?)\n\nGive', re.D
 class JudgeServer:
     """An OpenAI-compatible server whose verdict is a function of the two explanations."""
 
-    def __init__(self, verdict, delay=0.0):
+    def __init__(self, verdict, delay=0.0, finish_reason='stop'):
         self.prompts = []
         self.bodies = []
         server = self
@@ -28,7 +28,8 @@ class JudgeServer:
                 server.prompts.append(prompt)
                 time.sleep(delay)
                 text = verdict(*SHOWN.search(prompt).groups())
-                choice = {'message': {'content': text}, 'finish_reason': 'stop'}
+                message = text if isinstance(text, dict) else {'content': text}
+                choice = {'message': message, 'finish_reason': finish_reason}
                 usage = {'prompt_tokens': 10, 'completion_tokens': 5}
                 body = json.dumps({'choices': [choice], 'usage': usage}).encode()
                 self.send_response(200)

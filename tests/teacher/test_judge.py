@@ -1,6 +1,7 @@
 """The judge over real HTTP: Table 7 by hand, position bias, exactly once, and what is refused."""
 
 import collections
+import hashlib
 import json
 import math
 import os
@@ -237,6 +238,69 @@ class TestJudge:
         # A kill loses at most what was in flight, the tear one more.
         assert 80 < len(server.prompts) <= 80 + 4 + 1
 
+    def test_a_judge_that_thinks_in_headings(self, tmp_path):
+        a = predictions(tmp_path / 'a', ['aaa', 'aa', 'a'])
+        b = predictions(tmp_path / 'b', ['b', 'bb', 'bb'])
+
+        def verdict(first, second):
+            words = longer(first, second).rpartition(' ')[2]
+            return (
+                f'<think>\nBetter explanation: {"B" if words == "A" else "A"}? No.\n'
+                'Better explanation: tie\n</think>\n\n### Verdict\n\n'
+                f'**Better explanation: {words}**<|im_end|>'
+            )
+
+        with JudgeServer(verdict) as server:
+            assert judge(settings(server, a, b), tmp_path / 'out') == Triple(1, 1, 1)
+        found = report(tmp_path / 'out')
+        assert (found['ties'], found['unreadable']) == (2, 0)
+
+    def test_thinking_that_was_cut_is_no_verdict_and_is_said(self, tmp_path, caplog):
+        a = predictions(tmp_path / 'a', ['aaa'])
+        b = predictions(tmp_path / 'b', ['b'])
+        think = '<think>\nBetter explanation: A\nLet me see'
+        with JudgeServer(lambda *_: think, finish_reason='length') as server:
+            assert judge(settings(server, a, b), tmp_path / 'out') == Triple(0, 1, 0)
+        assert report(tmp_path / 'out')['unreadable'] == 2
+        assert (
+            '2 of 2 answers hold no verdict and were cut at --config.judge.max_tok' in caplog.text
+        )
+
+    def test_reasoning_beside_the_answer_is_none(self, tmp_path):
+        a = predictions(tmp_path / 'a', ['aaa'])
+        b = predictions(tmp_path / 'b', ['b'])
+        thought = 'Better explanation: A\nBetter explanation: B'
+
+        def verdict(first, second):
+            return {'content': longer(first, second), 'reasoning_content': thought}
+
+        with JudgeServer(verdict) as server:
+            assert judge(settings(server, a, b), tmp_path / 'out') == Triple(1, 0, 0)
+        silent = {'content': '', 'reasoning_content': 'Better explanation: A'}
+        with (
+            JudgeServer(lambda *_: silent, finish_reason='length') as server,
+            pytest.raises(InputError, match=r'0 of 2 verdicts .*--config.judge.max_tokens'),
+        ):
+            judge(settings(server, a, b), tmp_path / 'none')
+        assert not (tmp_path / 'none' / 'judge.json').exists()
+
+    def test_further_fields_are_sent_and_their_verdicts_are_others(self, tmp_path):
+        a = predictions(tmp_path / 'a', ['aaa'])
+        b = predictions(tmp_path / 'b', ['b'])
+        with JudgeServer(longer) as server:
+            config = settings(server, a, b)
+            judge(config, tmp_path / 'out')
+            config.teacher.extra = '{"chat_template_kwargs": {"enable_thinking": false}}'
+            judge(config, tmp_path / 'out')
+            judge(config, tmp_path / 'out')
+            assert [body.get('chat_template_kwargs') for body in server.bodies] == [
+                None, None, {'enable_thinking': False}, {'enable_thinking': False},
+            ]  # fmt: skip
+        assert len(records(tmp_path / 'out')) == 4
+        assert report(tmp_path / 'out')['settings']['extra'] == {
+            'chat_template_kwargs': {'enable_thinking': False}
+        }
+
 
 class TestDigest:
     """The name of the verdicts: of what decides them and of nothing else."""
@@ -285,6 +349,24 @@ class TestDigest:
                 predictions(run, [f'{name} {n}' for n in range(6)], **{field: 'another'})
             digests.append(self.digest(runs))
         assert len(set(digests)) == len(digests)
+
+    def test_fields_of_the_body_are_part_however_they_are_written(self, runs):
+        def with_extra(extra):
+            return self.digest(runs, {'extra': extra})
+
+        assert with_extra('') == with_extra('{}') == self.digest(runs)
+        thinking = with_extra('{"top_k": 1, "think": false}')
+        assert thinking == with_extra('{"think":false,"top_k":1}')
+        assert len({thinking, with_extra('{"top_k": 1}'), with_extra('')}) == 3
+
+    def test_verdicts_of_before_there_were_such_fields_are_found(self, runs):
+        inquiry = judging.read_inquiry(settings('http://x/v1', *runs))
+        # What the digest was made of then, by hand.
+        deciding = ['a-model', 0.0, 60, PROMPT, 'math word problem']
+        then = hashlib.sha256(json.dumps(deciding).encode()).hexdigest()[:16]
+        pairs = [[f'q{n}', f'Question {n}?', f'( {n} + 1 )', f'a {n}', f'b {n}'] for n in range(6)]
+        whole = hashlib.sha256(json.dumps([then, pairs]).encode()).hexdigest()[:16]
+        assert (inquiry.settings, inquiry.digest) == (then, whole)
 
     def test_the_model_is_that_which_is_asked_wherever_it_is_named(self, runs, monkeypatch):
         monkeypatch.delenv('OPENAI_MODEL', raising=False)
