@@ -1,5 +1,6 @@
 """Files that no reader ever sees half of, and folders that one process holds at a time."""
 
+import codecs
 import contextlib
 import fcntl
 import json
@@ -10,7 +11,9 @@ from typing import Any, BinaryIO
 
 from absl import logging
 
-from qcrd_jax.errors import InputError
+from qcrd_jax.errors import InputError, shown
+
+_PATTERN = frozenset('*?[\0')  # what no folder of ours may have in its path
 
 
 @contextlib.contextmanager
@@ -69,6 +72,24 @@ def locked(folder: pathlib.Path, *, wait: bool = False) -> Iterator[None]:
         yield
 
 
+def check_folder(field: str, folder: os.PathLike | str) -> None:
+    """Refuses a folder in which Orbax and TFDS would not find again what they write.
+
+    They take `*`, `?` and `[` in a path for those of a pattern, so that a checkpoint in `run[1]` is
+    not whole, and they take no path that is not Unicode.
+
+    Raises:
+      InputError: if the absolute path is such a one; it names the field.
+    """
+    path = os.path.abspath(folder)
+    if not _PATTERN.isdisjoint(path) or not is_unicode(path):
+        raise InputError(
+            f'{field}: expected a path of Unicode characters without *, ? and [, which the '
+            f'libraries for checkpoints and datasets take for patterns, got {path!r}. Use another '
+            'folder.'
+        )
+
+
 def read_json(path: os.PathLike | str) -> dict[str, Any]:
     """Reads a JSON object.
 
@@ -106,11 +127,25 @@ def read_jsonl(path: os.PathLike | str) -> Iterator[tuple[int, dict[str, Any]]]:
     Raises:
       InputError: if the file cannot be read, or a line is no JSON object; it names file and line.
     """
+    for number, _, record in object_lines(path):
+        yield number, record
+
+
+def object_lines(path: os.PathLike | str) -> Iterator[tuple[int, int, dict[str, Any]]]:
+    """Yields (line number from 1, byte offset, object) of a JSON-lines file, without blank lines.
+
+    Raises:
+      InputError: if the file cannot be read, or a line is no JSON object; it names file and line.
+    """
+    offset = 0
     try:
-        with open(path, encoding='utf-8') as file:
+        with open(path, 'rb') as file:
             for number, line in enumerate(file, start=1):
-                if line.strip():
-                    yield number, parse_object(path, number, line)
+                if number == 1 and line.startswith(codecs.BOM_UTF8):
+                    offset, line = len(codecs.BOM_UTF8), line.removeprefix(codecs.BOM_UTF8)
+                if not line.isspace():
+                    yield number, offset, parse_object(path, number, line.decode())
+                offset += len(line)
     except OSError as error:
         raise InputError(f'{path}: cannot be read ({error.strerror}); check the path.') from error
     except UnicodeDecodeError as error:
@@ -131,8 +166,8 @@ def parse_object(path: os.PathLike | str, number: int, line: str) -> dict[str, A
     """
     where = f'{path}, line {number}'
     try:
-        record = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
+        record = json.loads(line, object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:  # a number of 5000 digits is no JSONDecodeError
         raise InputError(
             f'{where}: not valid JSON ({error}); expected one JSON object a line. '
             'Mend or remove the line.'
@@ -143,6 +178,16 @@ def parse_object(path: os.PathLike | str, number: int, line: str) -> dict[str, A
             'Mend or remove the line.'
         )
     return record
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Returns an object, of which JSON would keep the last of two values of a name."""
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f'the name {shown(twice)} is there twice')
+    return value
 
 
 def flatten(tree: dict[str, Any]) -> dict[str, Any]:
@@ -160,6 +205,15 @@ def flatten(tree: dict[str, Any]) -> dict[str, Any]:
         else:
             flat[name] = value
     return flat
+
+
+def is_unicode(text: str) -> bool:
+    """Returns whether UTF-8 can hold the text: there is no half of a surrogate pair in it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def without_surrogates(text: str) -> str:

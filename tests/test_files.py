@@ -38,6 +38,13 @@ def test_jsonl_comes_back_with_line_numbers_and_without_blank_lines(tmp_path):
         (b'{"a": 1}\n[1]\n', 'a.jsonl, line 2: expected a JSON object, got list'),
         (b'[' * 100_000, 'a.jsonl, line 1: not valid JSON'),
         (b'{"a": "\xff"}\n', 'a.jsonl: not UTF-8'),
+        (b'{"a": %s}\n' % (b'9' * 5000), 'a.jsonl, line 1: not valid JSON'),
+        (
+            b'{"a": 1}\n{"b": {"c": 1, "c": 1}}',
+            "line 2: not valid JSON .the name 'c' is there twice",
+        ),
+        (b'\xef\xbb\xbf{"a": 1}\n\xef\xbb\xbf{}', 'a.jsonl, line 2: not valid JSON'),
+        ('{"a": 1}'.encode('utf-16'), 'a.jsonl: not UTF-8'),
         (None, 'a.jsonl: cannot be read'),
     ],
 )
@@ -47,3 +54,28 @@ def test_bad_jsonl_names_file_and_line(tmp_path, content, message):
         path.write_bytes(content)
     with pytest.raises(InputError, match=message):
         list(files.read_jsonl(path))
+
+
+def test_objects_are_found_again_by_their_offsets(tmp_path):
+    path = tmp_path / 'a.jsonl'
+    path.write_bytes('\ufeff{"a": "ä"}\r\n\r\n {"a": "b"}'.encode())
+    found = list(files.object_lines(path))
+    assert [(number, record) for number, _, record in found] == [(1, {'a': 'ä'}), (3, {'a': 'b'})]
+    data = path.read_bytes()
+    for _, offset, record in found:
+        assert json.loads(data[offset:].splitlines()[0]) == record
+
+
+@pytest.mark.parametrize('name', ['a**', 'a*', 'run[1]', 'what?', 'a\0b', 'half\udc80'])
+def test_a_folder_whose_path_is_a_pattern_is_refused(tmp_path, name):
+    for folder in (tmp_path / name, tmp_path / name / 'run'):
+        with pytest.raises(InputError, match=r'^--workdir: expected a path of Unicode characters'):
+            files.check_folder('--workdir', folder)
+    files.check_folder('--workdir', tmp_path / "a {b} %s @ : ; & $ ' , ~é ]")
+
+
+def test_a_relative_folder_is_checked_with_the_one_that_it_is_in(tmp_path, monkeypatch):
+    (tmp_path / 'a[1]').mkdir()
+    monkeypatch.chdir(tmp_path / 'a[1]')
+    with pytest.raises(InputError, match=r'a\[1\]/run'):
+        files.check_folder('--workdir', 'run')

@@ -11,6 +11,7 @@ import hashlib
 import io
 import itertools
 import math
+import os
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -19,6 +20,7 @@ import tensorflow_datasets as tfds
 from absl import logging
 
 from qcrd_jax import bars
+from qcrd_jax.data.leaks import kept_apart
 from qcrd_jax.data.schema import (
     SPLITS,
     AnswerType,
@@ -28,12 +30,13 @@ from qcrd_jax.data.schema import (
     Splits,
     TeacherSample,
 )
-from qcrd_jax.data.sources import dss, official, raw_samples
+from qcrd_jax.data.sources import dss, official, parquet, raw_samples
 from qcrd_jax.data.sources.table import DATASETS, Generator
 from qcrd_jax.data.splits import Dataset, with_test, with_validation
-from qcrd_jax.errors import InputError
+from qcrd_jax.errors import InputError, shown
+from qcrd_jax.files import check_folder
 
-_VERSION = tfds.core.Version('2.0.0')  # raise it when parsing or generating changes
+_VERSION = tfds.core.Version('3.0.0')  # raise it when parsing or generating changes
 _SAMPLE_FIELDS = tuple(field.name for field in dataclasses.fields(TeacherSample))
 _SHARD = 10_000  # examples; one shard at a time is in memory while a dataset is written
 
@@ -115,6 +118,7 @@ def load(data_config: Any, cache: pathlib.Path | str | None = None) -> Dataset:
     folder = data_config.cache or cache
     if not folder:
         raise InputError('data.cache: name a folder for the prepared dataset.')
+    check_folder('data.cache', folder)
     name = data_config.name
     if name not in DATASETS:
         raise InputError(f'data.name: expected one of {", ".join(DATASETS)}, got {name!r}.')
@@ -126,13 +130,15 @@ def load(data_config: Any, cache: pathlib.Path | str | None = None) -> Dataset:
     with _quiet_tfds():
         builder_class: Any = _builder_class(name)
         builder = builder_class(data_dir=str(folder), config=config, file_format='array_record')
-    dataset = Dataset(read(builder), _answer_type(data_config), f'{builder.info.full_name}')
+    dataset = Dataset(read(builder), answer_type(data_config), f'{builder.info.full_name}')
     for split in SPLITS:
         if not len(dataset.splits[split]):
             raise InputError(
                 f'{data_config.source or name}: the {split} split is empty; a run trains on one '
                 'split, selects on another and reports a third.'
             )
+    if data_config.leaks == 'drop':
+        dataset = kept_apart(dataset)
     if data_config.fraction < 1:
         dataset = dataset.with_part_of_train(data_config.fraction)
     return dataset
@@ -214,63 +220,84 @@ def _questions(data_config: Any, folder: pathlib.Path) -> _Config:
         if entry.download is None:
             wanted = 'a folder in the DSS layout or ' if entry.question else ''
             raise InputError(
-                f'data.source: name {wanted}the .jsonl file of your questions (docs/datasets.md).'
+                f'data.source: name {wanted}the .jsonl file of your questions, or a .parquet file '
+                '(docs/datasets.md).'
             )
         downloads = folder / 'downloads'
         source = str(official.fetch(name, entry.download, downloads, data_config.release))
-    answer_type = _answer_type(data_config)
+    kind = answer_type(data_config)
     classes = entry.classes if entry.answer_type else tuple(data_config.classes)
     return _Config(
-        name=_digest(repr((answer_type, classes)).encode(), *_source_files(name, source, samples)),
+        name=_digest(repr((kind, classes)).encode(), *_source_files(name, source, samples)),
         description=f'source {source}, teacher samples {samples or "of it"}',
-        read=functools.partial(_read_questions, name, source, samples, answer_type, classes),
+        read=functools.partial(
+            _read_questions, name, source, samples, kind, classes, pathlib.Path(folder)
+        ),
     )
 
 
-def _answer_type(data_config: Any) -> AnswerType:
+def answer_type(data_config: Any) -> AnswerType:
+    """Returns how the answers of the dataset are compared that `config.data` names."""
     return DATASETS[data_config.name].answer_type or data_config.answer_type
 
 
 def _read_questions(
-    name: str, source: str, samples: str, answer_type: AnswerType, classes: tuple[str, ...]
+    name: str,
+    source: str,
+    samples: str,
+    answer_type: AnswerType,
+    classes: tuple[str, ...],
+    scratch: pathlib.Path,
 ) -> SourceSplits:
     """Reads questions from `source`, and their teacher's answers from `samples` if that is given.
 
     Args:
       name: of the dataset.
-      source: folder in the DSS layout, or a `.jsonl` file of questions.
-      samples: `.jsonl` file of raw teacher answers; '': those that `source` brings.
+      source: folder in the DSS layout, or a file of questions (see `raw_samples`).
+      samples: file of raw teacher answers; '': those that `source` brings.
       answer_type: how answers are compared.
       classes: of answer type 'class'.
+      scratch: folder for files that are read and forgotten.
     """
+
+    def question_file(path: str) -> raw_samples.QuestionFile:
+        file = raw_samples.QuestionFile(path, answer_type, classes, scratch)
+        if not len(file):
+            raise InputError(f'{path}: holds no question; expected one a line, or a row.')
+        return file
+
     question = DATASETS[name].question
     if question is None:
-        file = raw_samples.QuestionFile(source, answer_type, classes)
-        splits = with_test(file.splits())
-    elif _is_jsonl(source):
-        splits = raw_samples.QuestionFile(source, answer_type, classes).splits()
+        splits = with_test(question_file(source).splits())
+    elif _holds_records(source, name):
+        splits = question_file(source).splits()
     else:
         splits = dss.read(dss.find_dataset(source, name), name, question, answer_type)
     splits = with_validation(splits)
     if samples and samples != source:
-        answers = raw_samples.QuestionFile(samples, answer_type, classes)
-        splits = raw_samples.join(splits, answers, answer_type)
+        splits = raw_samples.join(splits, question_file(samples), answer_type)
     return splits
 
 
-def _source_files(name: str, source: str, teacher_samples: str) -> list[pathlib.Path]:
-    """Returns every file that the dataset is made of; each exists."""
-    paths = []
+def _source_files(name: str, source: str, teacher_samples: str) -> list[pathlib.Path | bytes]:
+    """Returns every file that the dataset is made of; each exists. A shard's name is part of it."""
+    parts: list[pathlib.Path | bytes] = []
     for field, value in (('source', source), ('teacher_samples', teacher_samples)):
+        path = pathlib.Path(value)
         if not value:
             continue
-        if field == 'source' and DATASETS[name].question and not _is_jsonl(value):
-            paths += dss.files(dss.find_dataset(value, name), name)
-        elif pathlib.Path(value).is_file():
-            paths.append(pathlib.Path(value))
+        if '\0' in value:
+            raise InputError(f'data.{field}: expected a path, got {shown(value)}.')
+        if field == 'source' and DATASETS[name].question and not _holds_records(value, name):
+            parts += dss.files(dss.find_dataset(value, name), name)
+        elif path.is_file():
+            parts.append(path)
+        elif shards := parquet.shards(path):
+            parts += itertools.chain.from_iterable((os.fsencode(s.name), s) for s in shards)
         else:
-            raise InputError(f'data.{field}: {value} is no file; check the path.')
-    return paths
+            wanted = 'a folder without .parquet files' if path.is_dir() else 'no file'
+            raise InputError(f'data.{field}: {value} is {wanted}; check the path.')
+    return parts
 
 
 def sources_digest(data_config: Any) -> str:
@@ -285,8 +312,10 @@ def sources_digest(data_config: Any) -> str:
     return _digest(*_source_files(data_config.name, source, samples))
 
 
-def _is_jsonl(source: str) -> bool:
-    return pathlib.Path(source).suffix == '.jsonl'
+def _holds_records(source: str, name: str) -> bool:
+    """Returns whether a source is not in the DSS layout, but JSON lines or Parquet."""
+    path = pathlib.Path(source)
+    return path.suffix == '.jsonl' or bool(not dss.is_layout(path, name) and parquet.shards(path))
 
 
 def _digest(*parts: bytes | pathlib.Path) -> str:
@@ -296,7 +325,10 @@ def _digest(*parts: bytes | pathlib.Path) -> str:
         if isinstance(part, bytes):
             inner = hashlib.sha256(part)
         else:
-            with open(part, 'rb') as file:
-                inner = hashlib.file_digest(file, 'sha256')
+            try:
+                with open(part, 'rb') as file:
+                    inner = hashlib.file_digest(file, 'sha256')
+            except OSError as error:
+                raise InputError(f'{part}: cannot be read ({error.strerror}).') from error
         digest.update(inner.digest())
     return digest.hexdigest()[:16]

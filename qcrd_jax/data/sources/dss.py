@@ -32,12 +32,21 @@ def find_dataset(source: pathlib.Path | str, name: str) -> pathlib.Path:
     """
     source = pathlib.Path(source)
     for folder in (source, source / name):
-        if (folder / f'{name}_train.json').is_file():
+        if _holds(folder, name):
             return folder
     raise InputError(
         f'data.source: {source} holds neither {name}_train.json nor {name}/{name}_train.json; '
-        'expected a folder in the layout of Distilling step-by-step, or a .jsonl file.'
+        'expected a folder in the layout of Distilling step-by-step, or a .jsonl or .parquet file.'
     )
+
+
+def is_layout(source: pathlib.Path, name: str) -> bool:
+    """Returns whether `find_dataset` finds the dataset there."""
+    return _holds(source, name) or _holds(source / name, name)
+
+
+def _holds(folder: pathlib.Path, name: str) -> bool:
+    return (folder / f'{name}_train.json').is_file()
 
 
 def files(folder: pathlib.Path, name: str) -> list[pathlib.Path]:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from qcrd_jax.data.schema import NLI_CLASSES, SEPARATOR
 from qcrd_jax.errors import shown
 
-_LETTERS = 'abcdefghijklmnopqrstuvwxyz'
+LETTERS = 'abcdefghijklmnopqrstuvwxyz'
 
 
 class Question(NamedTuple):
@@ -26,11 +26,12 @@ class Unexpected(ValueError):
 
     def __init__(self, field: str, expected: str, got: Any):
         super().__init__(f'expected {expected} in field {field!r}, got {shown(got)}')
+        self.field, self.expected, self.got = field, expected, got
 
 
 def plain(record: Mapping[str, Any]) -> Question:
     """Returns `input` and `label` as they are."""
-    return Question(_text(record, 'input'), _text(record, 'label'))
+    return Question(required_text(record, 'input'), required_text(record, 'label'))
 
 
 def multiple_choice(record: Mapping[str, Any]) -> Question:
@@ -38,14 +39,16 @@ def multiple_choice(record: Mapping[str, Any]) -> Question:
     choices = record.get('choices')
     if not (
         isinstance(choices, list)
-        and 2 <= len(choices) <= len(_LETTERS)
+        and 2 <= len(choices) <= len(LETTERS)
         and all(isinstance(choice, str) for choice in choices)
     ):
-        raise Unexpected('choices', f'a list of 2 to {len(_LETTERS)} texts', choices)
-    label = _text(record, 'answer')
+        raise Unexpected('choices', f'a list of 2 to {len(LETTERS)} texts', choices)
+    for choice in choices:
+        required_text({'choices': choice}, 'choices')
+    label = required_text(record, 'answer')
     if label not in choices:
         raise Unexpected('answer', 'one of the choices', label)
-    return Question(with_choices(_text(record, 'question'), choices), label, tuple(choices))
+    return Question(with_choices(required_text(record, 'question'), choices), label, tuple(choices))
 
 
 def inference(record: Mapping[str, Any]) -> Question:
@@ -55,7 +58,7 @@ def inference(record: Mapping[str, Any]) -> Question:
         label = NLI_CLASSES[label]
     if label not in NLI_CLASSES:
         raise Unexpected('label', f'0, 1, 2 or one of {", ".join(NLI_CLASSES)}', label)
-    premise, hypothesis = _text(record, 'premise'), _text(record, 'hypothesis')
+    premise, hypothesis = required_text(record, 'premise'), required_text(record, 'hypothesis')
     return Question(f'{premise}{SEPARATOR}{hypothesis}', label, NLI_CLASSES)
 
 
@@ -69,11 +72,21 @@ def with_choices(question: str, choices: Sequence[str]) -> str:
       (a) zoo
       (b) river
     """
-    lettered = (f'\n({letter}) {choice}' for letter, choice in zip(_LETTERS, choices, strict=False))
+    lettered = (f'\n({letter}) {choice}' for letter, choice in zip(LETTERS, choices, strict=False))
     return f'{question}\nAnswer Choices:{"".join(lettered)}'
 
 
-def _text(record: Mapping[str, Any], field: str) -> str:
-    if not isinstance(record.get(field), str):
-        raise Unexpected(field, 'a text', record.get(field))
-    return record[field]
+def required_text(record: Mapping[str, Any], field: str) -> str:
+    """Returns a field that says something.
+
+    Raises:
+      Unexpected: if it is no text, is empty or blank, or is not Unicode.
+    """
+    text = record.get(field)
+    if not isinstance(text, str):
+        raise Unexpected(field, 'a text', text)
+    if not text.strip():
+        raise Unexpected(field, 'a text that is not empty', text)
+    if text.encode(errors='ignore').decode() != text:
+        raise Unexpected(field, 'Unicode, not half of a character (a lone surrogate)', text)
+    return text

@@ -1,30 +1,39 @@
-"""JSON lines of questions and raw teacher answers: one's own data, and what annotating writes.
+"""Questions and raw teacher answers in files: one's own data, and what annotating writes.
 
-A line is a question, perhaps with answers of its teachers:
+A record, which is a line of JSON or a row of Parquet, is a question, perhaps with answers of its
+teachers:
 
-  {"id", "input", "label", "split"?, "options"?, "samples"?: [{"teacher", "text"}, ...]}
+  {"id"?, "input", "label", "split"?, "options"?, "samples"?: [{"teacher", "text"}, ...]}
 
 or one answer to a question, of which there may be several, in any order (`--mode=annotate`):
 
-  {"id", "input", "label", "split"?, "options"?, "teacher", "text", "sample"?}
+  {"id"?, "input", "label", "split"?, "options"?, "teacher", "text", "sample"?}
 
-The answers to a question are in the order of their number `sample`, and in that of the file.
+or a conversation, whose last question is the question (see `conversations`):
 
-A file may be larger than memory: it is read once to check every line and to note where the lines of
-a question are, and again as its questions are asked for.
+  {"id"?, "messages", "label", "split"?, "options"?, "teacher"?}
+
+With a text there may be `reasoning`, what was thought before. The answers to a question are in the
+order of their number `sample`, and in that of the file.
+
+A file may be larger than memory: it is read once to check every record and to note where those of a
+question are, and again as its questions are asked for.
 """
 
 import array
+import contextlib
+import functools
 import hashlib
-import json
 import pathlib
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import numpy as np
+from absl import logging
 
 from qcrd_jax.data.answers import canonical
+from qcrd_jax.data.chat import spoken
 from qcrd_jax.data.schema import (
     NLI_CLASSES,
     AnswerType,
@@ -33,40 +42,25 @@ from qcrd_jax.data.schema import (
     SourceSplits,
     TeacherSample,
 )
-from qcrd_jax.data.self_consistency import in_words_of
-from qcrd_jax.data.sources.questions import with_choices
-from qcrd_jax.data.teacher_output import parse_answer
-from qcrd_jax.errors import InputError, shown
-from qcrd_jax.files import parse_object, without_surrogates
+from qcrd_jax.data.sources.question_records import SPLITS, Answer, QuestionRecord, parse
+from qcrd_jax.data.sources.records import RecordFile
+from qcrd_jax.data.teacher_output import MAX_TEXT, parse_answer
+from qcrd_jax.errors import InputError
 
-_SPLITS = {
-    'train': 'train',
-    'valid': 'validation',
-    'validation': 'validation',
-    'dev': 'validation',
-    'test': 'test',
-}
-_LETTERED = re.compile(r'^\(([a-z])\) (.+)$', re.MULTILINE)
-
-
-class _Answer(NamedTuple):
-    """One answer: who gave it, its number among theirs, and what it is."""
-
-    teacher: str
-    sample: int
-    text: str
+_THINKING = re.compile(r'</?(?:think|thinking|thought|thoughts)>|\[/?THINK\]', re.IGNORECASE)
 
 
 class QuestionFile:
-    """A file of JSON lines, checked, and read by question.
+    """Records of questions and answers, checked, and read by question.
 
     Args:
-      path: the file.
+      path: a file of JSON lines, a `.parquet` file or a folder of those.
       answer_type: how its answers are compared.
       classes: of a dataset of answer type 'class'.
+      scratch: folder on whose disk a copy of a Parquet file finds room while it is read.
 
     Raises:
-      InputError: if the file is missing or a line is malformed; it names file and line.
+      InputError: if the file is missing or a record is malformed; it names file and line or row.
     """
 
     def __init__(
@@ -74,23 +68,25 @@ class QuestionFile:
         path: pathlib.Path | str,
         answer_type: AnswerType,
         classes: Sequence[str] = NLI_CLASSES,
+        scratch: pathlib.Path | None = None,
     ):
         self.path = pathlib.Path(path)
+        self._records = RecordFile(self.path, scratch)
         self._answer_type: AnswerType = answer_type
         self._classes = tuple(classes)
         ids, contents, inputs = array.array('Q'), array.array('Q'), array.array('Q')
         offsets, splits, whole = array.array('Q'), array.array('b'), array.array('b')
         numbers, answers = array.array('L'), array.array('Q')
-        names = list(dict.fromkeys(_SPLITS.values()))
-        for number, offset, record in _lines(self.path):
-            example, given = self._parse(record, f'{path}, line {number}')
-            split = _split(record)
+        names = list(dict.fromkeys(SPLITS.values()))
+        for number, offset, record in self._records:
+            parsed = self._parse(record, number)
+            example, split, given = parsed.example, parsed.split, parsed.answers
             numbers.append(number)
             offsets.append(offset)
             splits.append(names.index(split))
-            whole.append('text' not in record)
+            whole.append(parsed.whole)
             # Numbered answers must differ; any others need not, and stand for themselves.
-            numbered = 'text' in record and 'sample' in record
+            numbered = parsed.numbered and not parsed.whole and given
             answer = (example.id, given[0].teacher, str(given[0].sample)) if numbered else None
             answers.append(_digest(*answer) if answer else _digest(str(number)))
             ids.append(_digest(example.id))
@@ -99,7 +95,7 @@ class QuestionFile:
         # `asarray` takes an array as it is, without a copy.
         self._offsets = np.asarray(offsets)
         _, first, question = np.unique(np.asarray(ids), return_index=True, return_inverse=True)
-        lines = np.asarray(numbers)
+        self._numbers = lines = np.asarray(numbers)
         self._check_ids(lines, first[question], np.asarray(whole), np.asarray(contents))
         self._check_answers(lines, np.asarray(answers))
         # Questions in the order in which they first appear, and the lines of each in file order.
@@ -113,6 +109,9 @@ class QuestionFile:
         self._inputs = np.asarray(inputs)[first[order]]
         self._by_input = np.argsort(self._inputs, kind='stable')
 
+    def __len__(self) -> int:
+        return len(self._split)  # questions
+
     def splits(self) -> SourceSplits:
         """Returns the examples by split, questions in the order in which they first appear."""
         streams: SourceSplits = {}
@@ -124,21 +123,25 @@ class QuestionFile:
                 )
         return streams
 
-    def answers(self, file: BinaryIO, question: Example) -> list[_Answer] | None:
-        """Returns the answers to a question, matched by its text (and id, if texts repeat).
+    def open(self) -> contextlib.AbstractContextManager[BinaryIO]:
+        """Opens what `answers` reads from."""
+        return self._records.open()
+
+    def alike(self, file: BinaryIO, question: Example) -> list[tuple[str, str, list[Answer]]]:
+        """Returns id, split and answers of every question with the text of one.
 
         Args:
-          file: this file, open for reading bytes.
-          question: of another source.
+          file: what `open` gave.
+          question: of another source; those with its id, too, come first.
         """
         key = np.uint64(_digest(_spaced_once(question.input)))
         start = np.searchsorted(self._inputs, key, 'left', self._by_input)
         stop = np.searchsorted(self._inputs, key, 'right', self._by_input)
-        found = [self._read(file, place) for place in self._by_input[start:stop].tolist()]
-        if not found:
-            return None
-        same_id = [answers for example, answers in found if example.id == question.id]
-        return (same_id or [answers for _, answers in found])[0]
+        found = []
+        for place in self._by_input[start:stop].tolist():
+            example, answers = self._read(file, place)
+            found.append((example.id, self._split_names[self._split[place]], answers))
+        return sorted(found, key=lambda each: each[0] != question.id)
 
     def _check_ids(
         self,
@@ -162,9 +165,10 @@ class QuestionFile:
         ):
             if where.any():
                 place = int(np.flatnonzero(where)[0])
+                here, other = int(numbers[place]), int(numbers[first[place]])
                 raise InputError(
-                    f'{self.path}, line {numbers[place]}: {problem}, got one that line '
-                    f'{numbers[first[place]]} has too. Mend or remove one of them.'
+                    f'{self._records.where(here)}: {problem}, got one that '
+                    f'{self._records.short(other)} has too. Mend or remove one of them.'
                 )
 
     def _check_answers(self, numbers: np.ndarray, answers: np.ndarray) -> None:
@@ -173,69 +177,76 @@ class QuestionFile:
         later = np.flatnonzero(first[answer] != np.arange(len(answers)))
         if later.size:
             place = int(later[0])
+            here, other = int(numbers[place]), int(numbers[first[answer][place]])
             raise InputError(
-                f"{self.path}, line {numbers[place]}: field 'sample': expected a number of its "
-                f'own, got that of line {numbers[first[answer][place]]}. Answers drawn with '
-                'different settings need files of their own: keep the lines of one "settings".'
+                f"{self._records.where(here)}: field 'sample': expected a number of its own, got "
+                f'that of {self._records.short(other)}. Answers drawn with different settings need '
+                'files of their own: keep the lines of one "settings".'
             )
 
     def _examples(self, places: np.ndarray) -> Iterator[Example]:
-        with open(self.path, 'rb') as file:
+        with self.open() as file:
             for place in places.tolist():
                 example, answers = self._read(file, place)
                 yield with_samples(example, answers, self._answer_type)
 
-    def _read(self, file: BinaryIO, place: int) -> tuple[Example, list[_Answer]]:
+    def _read(self, file: BinaryIO, place: int) -> tuple[Example, list[Answer]]:
         """Returns a question and all answers to it."""
         parsed = []
         for line in self._lines[self._starts[place] : self._ends[place]].tolist():
-            file.seek(int(self._offsets[line]))
-            parsed.append(self._parse(json.loads(file.readline()), str(self.path)))
-        answers = [answer for _, given in parsed for answer in given]
-        return parsed[0][0], sorted(answers, key=lambda answer: answer.sample)
+            record = self._records.read(file, int(self._offsets[line]))
+            parsed.append(self._parse(record, int(self._numbers[line])))
+        answers = [answer for each in parsed for answer in each.answers]
+        return parsed[0].example, sorted(answers, key=lambda answer: answer.sample)
 
-    def _parse(self, record: dict[str, Any], where: str) -> tuple[Example, list[_Answer]]:
-        """Returns the question of a record and the answers that it holds."""
-        for field in ('id', 'input', 'label'):
-            _expect(isinstance(record.get(field), str), where, field, 'a text', record.get(field))
-        split = record.get('split', 'train')
-        known = isinstance(split, str) and split in _SPLITS
-        _expect(known, where, 'split', f'one of {", ".join(_SPLITS)}', split)
-        given = record.get('options', [])
-        _expect(_is_texts(given), where, 'options', 'a list of texts', given)
-        options = self._options(record['input'], tuple(given), where)
-        text = record['input']
-        if self._answer_type == 'choice' and not all(option in text for option in options):
-            text = with_choices(text, options)
-        label = self._label(record['label'], options, where)
-        return Example(record['id'], text, label, options=options), _answers(record, where)
-
-    def _options(self, text: str, given: tuple[str, ...], where: str) -> tuple[str, ...]:
-        if self._answer_type == 'class':
-            return self._classes
-        if self._answer_type != 'choice':
-            return ()
-        options = given or tuple(choice for _, choice in _LETTERED.findall(text))
-        wanted = 'at least two choices, there or as lines `(a) ...` of the input'
-        _expect(len(options) > 1, where, 'options', wanted, list(options))
-        return options
-
-    def _label(self, label: str, options: tuple[str, ...], where: str) -> str:
-        """Returns the label, that of a choice or class in the words of its option."""
-        value = canonical(label, self._answer_type, options)
-        wanted = f'an answer of type {self._answer_type!r}'
-        wanted += f', one of {", ".join(options)}' if options else ''
-        _expect(value is not None, where, 'label', wanted, label)
-        return in_words_of(value, label, self._answer_type, options)
+    def _parse(self, record: dict[str, Any], number: int) -> QuestionRecord:
+        return parse(record, number, self._records.where, self._answer_type, self._classes)
 
 
-def with_samples(example: Example, answers: Sequence[_Answer], answer_type: AnswerType) -> Example:
+def with_samples(example: Example, answers: Sequence[Answer], answer_type: AnswerType) -> Example:
     """Returns the example with the answers, parsed."""
-    samples = tuple(
-        TeacherSample(text, *parse_answer(text, answer_type, example.options), source=teacher)
-        for teacher, _, text in answers
-    )
+    samples = tuple(_parsed(answer, answer_type, example.options) for answer in answers)
     return Example(example.id, example.input, example.label, samples, example.options)
+
+
+def _parsed(answer: Answer, answer_type: AnswerType, options: Sequence[str]) -> TeacherSample:
+    """Returns an answer, parsed; its rationale is the reasoning where the text has none.
+
+    The text gives the answer, always: what was thought and not said is no answer.
+    """
+    rationale, stated = parse_answer(answer.text, answer_type, options)
+    if stated and not rationale and answer.reasoning:
+        rationale = _without_statement(answer.reasoning, stated, answer_type, options)
+    return TeacherSample(answer.text, rationale, stated, source=answer.teacher)
+
+
+def _without_statement(
+    text: str, answer: str, answer_type: AnswerType, options: Sequence[str]
+) -> str:
+    """Returns reasoning without tags and without the sentence at its end that states the answer.
+
+    Args:
+      text: the reasoning.
+      answer: the one that was stated, as it was stated.
+      answer_type: how it is read.
+      options: what it is one of.
+
+    Returns:
+      The reasoning; '' where it is longer than any text that is looked at.
+    """
+    if len(text) > MAX_TEXT:
+        return ''
+    text = spoken(_THINKING.sub(' ', text)).strip()
+    value = canonical(answer, answer_type, options)
+    line = text.rfind('\n') + 1
+    ends = [place.end() for place in re.finditer(r'[.!?]\s+', text[line:])]
+    start = line + (ends[-1] if ends else 0)
+    sentence = text[start:].strip(' .')
+    rationale, stated = parse_answer(sentence, answer_type, options)
+    # `Trains stop at a station` names the answer, but is a reason; `So it is (b)` is none.
+    bare = stated != sentence or len(sentence.split()) < 3
+    states = bare and not rationale and canonical(stated, answer_type, options) == value
+    return text[:start].strip() if states else text
 
 
 def join(splits: SourceSplits, answers: QuestionFile, answer_type: AnswerType) -> SourceSplits:
@@ -244,17 +255,40 @@ def join(splits: SourceSplits, answers: QuestionFile, answer_type: AnswerType) -
     Questions, labels and splits are those of `splits`, and samples that came with them are
     replaced; spacing does not matter in the match. A question without a match keeps no sample.
 
+    A training question whose text a question of validation or test has too gets no sample of that
+    one: none of a record that says so in `split`, nor of one with the id of that question.
+
     Reading the last split to its end raises InputError if no question of any matched.
     """
     matched = dict.fromkeys(splits, 0)
 
+    @functools.cache
+    def held() -> set[int]:
+        others = (split for split in splits if split != 'train')
+        return {_of_question(each.id, each) for split in others for each in splits[split]}
+
+    def may_train(example: Example, identity: str, split: str) -> bool:
+        if split != 'train':
+            return False
+        return identity == example.id or _of_question(identity, example) not in held()
+
     def read(split: str) -> Iterator[Example]:
-        matched[split] = 0
-        with open(answers.path, 'rb') as file:
+        matched[split] = left_out = 0
+        with answers.open() as file:
             for example in splits[split]:
-                found = answers.answers(file, example)
-                matched[split] += found is not None
-                yield with_samples(example, found or (), answer_type)
+                found = answers.alike(file, example)
+                matched[split] += bool(found)
+                if split == 'train':
+                    given = len(found)
+                    found = [each for each in found if may_train(example, *each[:2])]
+                    left_out += given > len(found)
+                yield with_samples(example, found[0][2] if found else (), answer_type)
+        if left_out:
+            logging.warning(
+                '%s: %d training questions have the text of one of validation or test; the answers '
+                "that are that one's by split or id are not trained on.",
+                answers.path, left_out,
+            )  # fmt: skip
         if split == list(splits)[-1] and not any(matched.values()):
             raise InputError(
                 f'{answers.path}: none of its questions is a question of data.source; expected the '
@@ -267,54 +301,8 @@ def join(splits: SourceSplits, answers: QuestionFile, answer_type: AnswerType) -
     }
 
 
-def _lines(path: pathlib.Path) -> Iterator[tuple[int, int, dict[str, Any]]]:
-    """Yields (line number from 1, byte offset, record), skipping blank lines."""
-    offset = 0
-    try:
-        with open(path, 'rb') as file:
-            for number, line in enumerate(file, start=1):
-                if not line.isspace():
-                    yield number, offset, parse_object(path, number, line.decode())
-                offset += len(line)
-    except OSError as error:
-        raise InputError(f'{path}: cannot be read ({error.strerror}); check the path.') from error
-    except UnicodeDecodeError as error:
-        raise InputError(f'{path}: not UTF-8 text ({error.reason}); re-encode it.') from error
-
-
-def _answers(record: dict[str, Any], where: str) -> list[_Answer]:
-    if 'text' in record:
-        entries: Any = [record]
-        fields = ('',)
-    else:
-        entries = record.get('samples', [])
-        _expect(isinstance(entries, list), where, 'samples', 'a list', entries)
-        fields = tuple(f'samples[{number}].' for number in range(len(entries)))
-    answers = []
-    for field, entry in zip(fields, entries, strict=True):
-        _expect(isinstance(entry, dict), where, field.rstrip('.'), 'an object', entry)
-        for key in ('teacher', 'text'):
-            value = entry.get(key)
-            _expect(isinstance(value, str), where, f'{field}{key}', 'a text', value)
-        sample = entry.get('sample', 0)
-        counts = isinstance(sample, int) and not isinstance(sample, bool) and sample >= 0
-        _expect(counts, where, f'{field}sample', 'a number from 0', sample)
-        text = without_surrogates(entry['text'])
-        answers.append(_Answer(without_surrogates(entry['teacher']), sample, text))
-    return answers
-
-
-def _split(record: dict[str, Any]) -> str:
-    return _SPLITS[record.get('split', 'train')]
-
-
-def _is_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)
-
-
-def _expect(good: bool, where: str, field: str, expected: str, got: object) -> None:
-    if not good:
-        raise InputError(f'{where}: field {field!r}: expected {expected}, got {shown(got)}.')
+def _of_question(identity: str, example: Example) -> int:
+    return _digest(identity, _spaced_once(example.input))
 
 
 def _spaced_once(text: str) -> str:

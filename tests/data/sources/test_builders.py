@@ -3,10 +3,12 @@
 import json
 import sys
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from qcrd_jax.config import base_config
-from qcrd_jax.data.sources import builders, mwp
+from qcrd_jax.data.sources import builders, mwp, question_records
 from qcrd_jax.data.sources.table import DATASETS
 from qcrd_jax.data.summary import SplitCounts, prepare_tables
 from qcrd_jax.errors import InputError
@@ -164,14 +166,14 @@ def test_a_dataset_of_many_shards_keeps_its_order(tmp_path, monkeypatch):
     [
         ('{', 'line 31: not valid JSON'),
         ('{"id": "x"}', "line 31: field 'input': expected a text, got None"),
-        ('{"id": "x", "split": "t", "input": "", "label": "1"}', "field 'split': expected one of"),
-        ('{"id": "q1", "split": "test", "input": "", "label": "1"}', 'expected an id of its own'),
+        ('{"id": "x", "split": "t", "input": "q", "label": "1"}', "field 'split': expected one of"),
+        ('{"id": "q1", "split": "test", "input": "q", "label": "1"}', 'expected an id of its own'),
         (
-            '{"id": "x", "split": "test", "input": "", "label": "1", "samples": "no"}',
+            '{"id": "x", "split": "test", "input": "q", "label": "1", "samples": "no"}',
             "field 'samples': expected a list, got 'no'",
         ),
         (
-            '{"id": "x", "input": "", "label": "1", "samples": [{"teacher": "t"}]}',
+            '{"id": "x", "input": "q", "label": "1", "samples": [{"teacher": "t"}]}',
             "field 'samples[0].text': expected a text, got None",
         ),
     ],
@@ -259,3 +261,85 @@ def test_a_part_of_the_training_split_is_drawn_once_and_grows(tmp_path):
     for part in parts.values():
         assert list(part.splits['test']) == list(dataset.splits['test'])
     assert len({part.fingerprint for part in (*parts.values(), dataset)}) == 4
+
+
+def test_parquet_and_chat_messages_are_sources_too(tmp_path):
+    """The same questions from JSON lines, a Parquet file, a folder of them, and as messages."""
+    records = [
+        {'id': str(i), 'input': f'q{i}?', 'label': '1', 'samples': [{'teacher': 't', 'text': '1'}]}
+        for i in range(30)
+    ]
+    lines, file, folder = (tmp_path / name for name in ('a.jsonl', 'a.parquet', 'shards'))
+    lines.write_text(''.join(json.dumps(record) + '\n' for record in records))
+    folder.mkdir()
+    for path, part in (
+        (file, records),
+        (folder / 'train-0.parquet', records[:10]),
+        (folder / 'train-1.parquet', records[10:]),
+    ):
+        parquet.write_table(pyarrow.Table.from_pylist(part), path)
+    chat = tmp_path / 'chat.jsonl'
+    said = ({'role': 'user'}, {'role': 'assistant', 'content': '1'})
+    chat.write_text(
+        ''.join(
+            json.dumps(
+                {
+                    'id': record['id'],
+                    'label': '1',
+                    'teacher': 't',
+                    'messages': [{**said[0], 'content': record['input']}, said[1]],
+                }
+            )
+            + '\n'
+            for record in records
+        )
+    )
+    sources = [str(path) for path in (lines, file, folder, chat)]
+    read = [load(data_config(name='custom', source=source), tmp_path / 'c') for source in sources]
+    assert len(read[0]['train']) == 24
+    assert read[1:] == read[:1] * 3
+    # As samples of another source.
+    for source in sources:
+        config = data_config(name='custom', source=str(lines), teacher_samples=source)
+        assert load(config, tmp_path / 'c') == read[0]
+    # A shard of another name is another dataset: its name may say its split.
+    (folder / 'train-1.parquet').rename(folder / 'test-1.parquet')
+    assert len(load(data_config(name='custom', source=str(folder)), tmp_path / 'c')['test']) == 20
+    assert not [path for path in (tmp_path / 'c').iterdir() if path.is_file()]
+
+
+def test_sources_may_be_called_as_patterns_are_and_caches_may_not(tmp_path):
+    path = tmp_path / 'a**[1]' / 'mine?.jsonl'
+    path.parent.mkdir()
+    records = [{'id': str(i), 'input': f'q{i}', 'label': '1'} for i in range(30)]
+    path.write_text(''.join(json.dumps(record) + '\n' for record in records))
+    config = data_config(name='custom', source=str(path), teacher_samples=str(path))
+    assert len(load(config, tmp_path)['train']) == 24
+    with pytest.raises(InputError, match=r'^data\.cache: expected a path of Unicode characters'):
+        load(config, tmp_path / 'c**')
+
+
+def test_what_holds_no_question_is_named(tmp_path):
+    path = tmp_path / 'a.jsonl'
+    path.write_text('\n \n')
+    with pytest.raises(InputError, match=r'a\.jsonl: holds no question'):
+        load(data_config(name='custom', source=str(path)), tmp_path)
+    with pytest.raises(InputError, match=r'data\.source: .* is a folder without \.parquet files'):
+        load(data_config(name='custom', source=str(tmp_path)), tmp_path)
+    with pytest.raises(InputError, match=r'data\.source: .*no\.parquet is no file'):
+        load(data_config(name='custom', source=str(tmp_path / 'no.parquet')), tmp_path)
+    with pytest.raises(InputError, match=r'data\.source: expected a path'):
+        load(data_config(name='custom', source='a\0b'), tmp_path)
+
+
+@pytest.mark.parametrize(('name', 'duplicates'), [('cqa', 146)])
+def test_released_choices_have_their_letters_and_no_others(shared_data, name, duplicates):
+    """Inputs stay those of the release, also where they are written anew, as annotating does."""
+    source = shared_data / 'dss' / name
+    splits = test_dss.dss.read(source, name, DATASETS[name].question, 'choice')
+    examples = [example for split in splits.values() for example in split]
+    assert sum(len(set(e.options)) < len(e.options) for e in examples) == duplicates
+    for e in examples:
+        record = {'input': e.input, 'label': e.label, 'options': list(e.options)}
+        parsed = question_records.parse(record, 1, str, 'choice', ()).example
+        assert (parsed.input, parsed.label, parsed.options) == (e.input, e.label, e.options)

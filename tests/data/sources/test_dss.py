@@ -87,6 +87,9 @@ def test_find_dataset_takes_either_folder(tmp_path):
         ('[1]', 'svamp_train.json, line 31: expected a JSON object'),
         ('{"input": "q"}', "line 31: expected a text in field 'label', got None"),
         ('{"input": 3, "label": "l"}', "line 31: expected a text in field 'input', got 3"),
+        ('{"input": " ", "label": "l"}', "expected a text that is not empty in field 'input', got"),
+        ('{"input": "\\ud800", "label": "l"}', 'expected Unicode, not half of a character (a lone'),
+        ('{"input": "q", "label": "1", "label": "2"}', "the name 'label' is there twice"),
     ],
 )
 def test_a_malformed_line_is_named(tmp_path, line, message):

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from qcrd_jax.data.schema import Example
-from qcrd_jax.data.sources import raw_samples
+from qcrd_jax.data.sources import question_records, raw_samples
 from qcrd_jax.data.sources.raw_samples import QuestionFile
 from qcrd_jax.data.splits import with_test
 from qcrd_jax.errors import InputError
@@ -73,6 +73,7 @@ def test_blank_lines_and_line_ends_do_not_matter(tmp_path):
 def test_an_empty_file_holds_no_split(tmp_path):
     (tmp_path / 'a.jsonl').write_text('\n')
     assert read(tmp_path / 'a.jsonl') == {}
+    assert len(QuestionFile(tmp_path / 'a.jsonl', 'text')) == 0
 
 
 def test_half_a_character_is_replaced(tmp_path):
@@ -89,20 +90,22 @@ def test_choices_are_given_or_found_and_labels_are_put_in_their_words(tmp_path):
             question('given', input='Where?', options=['Zoo', 'Park'], label='(b)'),
             question('found', input='Where?\nAnswer Choices:\n(a) Zoo\n(b) Park', label='park'),
             answer(
-                'inline',
+                'mentioned',
                 'It is near. So the answer is (a).',
                 input='Zoo or Park?',
                 options=['Zoo', 'Park'],
                 label='Zoo',
             ),
+            question('listed', input='Where? A. Zoo B. Park', options=['Zoo', 'Park'], label='B'),
         ],
     )
-    given, found, inline = read(path, 'choice')['train']
+    given, found, mentioned, listed = read(path, 'choice')['train']
     assert given.input == found.input == 'Where?\nAnswer Choices:\n(a) Zoo\n(b) Park'
     assert given.options == found.options == ('Zoo', 'Park')
     assert (given.label, found.label) == ('Park', 'Park')
-    assert inline.input == 'Zoo or Park?'  # the choices are in it already
-    assert inline.samples[0].rationale == 'It is near.'
+    assert mentioned.input == 'Zoo or Park?\nAnswer Choices:\n(a) Zoo\n(b) Park'
+    assert mentioned.samples[0].rationale == 'It is near.'
+    assert (listed.input, listed.label) == ('Where? A. Zoo B. Park', 'Park')
 
 
 def test_classes_are_those_of_the_dataset(tmp_path):
@@ -141,6 +144,44 @@ def test_classes_are_those_of_the_dataset(tmp_path):
         ),
         ('text', [answer('a', 'x', sample='0')], "field 'sample': expected a number from 0"),
         ('text', [answer('a', 3)], "line 1: field 'text': expected a text, got 3"),
+        ('text', [answer('a', None)], "line 1: field 'text': expected a text, got None"),
+        ('text', [answer('a', 'x', reasoning=3)], "field 'reasoning': expected a text, got 3"),
+        (
+            'text',
+            [question('a', samples={'text': ['x']})],
+            "field 'samples[0].teacher': expected a",
+        ),
+        ('text', [question('a', samples={'text': 'x'})], "field 'samples': expected a list"),
+        ('text', [question('a', id='')], "line 1: field 'id': expected a text that is not empty"),
+        ('text', [question('a', input=' \n')], "field 'input': expected a text that is not empty"),
+        ('text', [question('a', label='\u3000')], "field 'label': expected a text that is not"),
+        ('text', [question('a', id='\ud800')], "field 'id': expected Unicode, not half of a char"),
+        ('text', [question('a', input='\udfffb')], "field 'input': expected Unicode, not half"),
+        ('text', [question('a', label='\ud800')], "field 'label': expected Unicode, not half"),
+        (
+            'choice',
+            [question('a', options=['x', 'y\ud800'], label='x')],
+            "field 'options': expected Unicode, not half of a character ",
+        ),
+        ('choice', [question('a', options=['x', ' '], label='x')], 'a text that is not empty'),
+        (
+            'choice',
+            [question('a', options=[f'option {n}' for n in range(27)], label='option 1')],
+            "field 'options': expected at most 26 choices, got '27 of them'",
+        ),
+        ('choice', [question('a', options=['x', 'y'], label='(c)')], "one of x, y, got '(c)'"),
+        (
+            'choice',
+            [question('a', options=['no', 'yes'], label='know')],
+            "one of no, yes, got 'know'",
+        ),
+        ('choice', [question('a', options=['TT', 'tt'], label='a')], 'differ by more than case'),
+        (
+            'choice',
+            [question('a', input='(a) yes (b) no', options=['no', 'yes'], label='a')],
+            'expected the order in which the input has them (there (a) is another)',
+        ),
+        ('class', [question('a', options=['yes', 'no'], label='neutral')], 'or the classes entail'),
         ('text', [question('a', samples=[3])], "field 'samples[0]': expected an object, got 3"),
     ],
 )
@@ -199,3 +240,114 @@ def test_a_tenth_is_held_out_as_test_split_where_there_is_none(tmp_path):
     assert sorted(int(e.id) for split in splits.values() for e in split) == list(range(20))
     given = write(tmp_path / 'b.jsonl', [question('a'), question('b', split='test')])
     assert [e.id for e in with_test(QuestionFile(given, 'text').splits())['test']] == ['b']
+
+
+def test_a_question_without_an_id_has_its_line_and_answers_without_one_are_gathered(tmp_path):
+    whole = [{'input': 'Same?', 'label': '1'}] * 2
+    examples = read(write(tmp_path / 'a.jsonl', [*whole, {**whole[0], 'id': None}]))['train']
+    assert [example.id for example in examples] == ['1', '2', '3']
+    single = [{'input': 'Same?', 'label': '1', 'teacher': 't', 'text': text} for text in '12']
+    (example,) = read(write(tmp_path / 'b.jsonl', single))['train']
+    assert [sample.answer for sample in example.samples] == ['1', '2']
+
+
+def test_null_is_a_field_that_is_not_there(tmp_path):
+    fields = ('split', 'options', 'samples', 'teacher', 'text', 'sample', 'reasoning', 'messages')
+    path = write(tmp_path / 'a.jsonl', [question('a', **dict.fromkeys(fields))])
+    assert read(path) == {'train': [Example('a', 'a?', '1')]}
+
+
+def test_options_that_no_answer_can_name_are_said_to_be_ignored(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(
+        question_records.logging, 'log_first_n', lambda _, text, *rest: said.append(text)
+    )
+    path = write(tmp_path / 'a.jsonl', [question('a', options=[]), question('b')])
+    read(path, 'equation')
+    assert not said
+    path = write(tmp_path / 'a.jsonl', [question('a', options=['1', '2'])])
+    assert read(path, 'equation')['train'] == [Example('a', 'a?', '1')]
+    assert "field 'options' is not read" in said[0]
+
+
+def test_options_of_a_class_may_be_its_classes_in_any_order(tmp_path):
+    path = write(tmp_path / 'a.jsonl', [question('a', options=['No', 'yes'], label='no')])
+    (example,) = read(path, 'class', classes=['yes', 'no'])['train']
+    assert (example.label, example.options, example.input) == ('no', ('yes', 'no'), 'a?')
+
+
+def test_what_annotating_writes_of_choices_is_read_as_it_was(tmp_path):
+    """Records hold the question as the student reads it, with its choices: they stay what it is."""
+    options = [
+        ['zoo', 'river'],
+        ['river', 'river bank', 'bank'],
+        ['(b)', 'b', 'c.'],
+        ['zoo', 'zoo', 'park'],  # as CommonsenseQA has a hundred
+        [' padded ', 'two\nlines', '"quoted"', '**bold**', 'A) x'],
+        [chr(97 + n) for n in range(26)],
+        ['1 / 2', '0.5', '- 3'],
+    ]
+    records = [question(str(n), options=o, label=o[1]) for n, o in enumerate(options)]
+    first = read(write(tmp_path / 'a.jsonl', records), 'choice')['train']
+    again = [
+        {'id': e.id, 'input': e.input, 'label': e.label, 'options': list(e.options)} for e in first
+    ]
+    assert read(write(tmp_path / 'b.jsonl', again), 'choice')['train'] == first
+    assert [e.input.count('Answer Choices:') for e in first] == [1] * len(options)
+
+
+@pytest.mark.parametrize(
+    ('answer_type', 'text', 'reasoning', 'rationale'),
+    [
+        ('equation', '42', 'Half of 84 is 42.', 'Half of 84 is 42.'),
+        ('equation', r'\boxed{42}', '84 / 2 is 42.\nSo the answer is 42.', '84 / 2 is 42.'),
+        ('equation', '42', '<think>84 / 2 is 42.</think>', '84 / 2 is 42.'),
+        ('equation', '42', '84 / 2 is 42.<|im_end|>', '84 / 2 is 42.'),
+        ('equation', '42', 'The answer is 42.', ''),
+        ('equation', '42', '84 / 2. The answer is 41.', '84 / 2. The answer is 41.'),
+        ('equation', '84 / 2 = 42. The answer is 42.', 'Hm.', '84 / 2 = 42.'),
+        ('equation', 'It depends.', 'It is 42.', ''),  # no answer: nothing to explain
+        ('choice', '(b)', 'Trains stop at a station.', 'Trains stop at a station.'),
+        ('choice', '(b)', 'Trains stop there. So the answer is (b).', 'Trains stop there.'),
+        ('choice', '(b)', 'Half \ud83d of it', 'Half \ufffd of it'),
+    ],
+)
+@pytest.mark.parametrize('field', ['reasoning', 'reasoning_content'])
+def test_reasoning_is_the_rationale_where_the_text_has_none(
+    tmp_path, answer_type, text, reasoning, rationale, field
+):
+    options = {'options': ['bank', 'station'], 'label': 'b'} if answer_type == 'choice' else {}
+    record = answer('a', text, **{field: reasoning}, **options)
+    (example,) = read(write(tmp_path / 'a.jsonl', [record]), answer_type)['train']
+    (sample,) = example.samples
+    assert (sample.text, sample.rationale) == (text, rationale)
+    inside = question('a', samples=[{'teacher': 't', 'text': text, field: reasoning}], **options)
+    assert read(write(tmp_path / 'b.jsonl', [inside]), answer_type)['train'] == [example]
+
+
+def test_what_was_thought_is_no_answer(tmp_path):
+    record = answer('a', '', reasoning='3 * 4 = 12. The answer is 12.')
+    (sample,) = read(write(tmp_path / 'a.jsonl', [record]))['train'][0].samples
+    assert sample.answer == ''
+
+
+def test_solutions_in_the_manner_of_gsm8k_are_samples(tmp_path):
+    solution = (
+        'Natalia sold 48/2 = <<48/2=24>>24 clips in May.\nNatalia sold 48+24 = <<48+24=72>>72 '
+        'clips altogether in April and May.\n#### 72'
+    )
+    samples = [{'teacher': 'gsm8k', 'text': solution}]
+    for label in ('72', '#### 72'):
+        record = {'input': 'How many clips?', 'label': label, 'samples': samples}
+        (example,) = read(write(tmp_path / 'a.jsonl', [record]))['train']
+        assert (example.label, example.samples[0].answer) == ('72', '72')
+        assert example.samples[0].rationale.startswith('Natalia sold 48/2 = ')
+        assert '####' not in example.samples[0].rationale
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path):
+    path = write(tmp_path / 'a.jsonl', [question('a'), question('b')])
+    splits = QuestionFile(path, 'text').splits()
+    path.write_text('{"id": "a')
+    with pytest.raises(InputError, match=r'a\.jsonl'):
+        list(splits['train'])

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from qcrd_jax import config as configuration
+from qcrd_jax import validation
 from qcrd_jax.data.corpus import build_corpus
 from qcrd_jax.data.prepare import write_counts
 from qcrd_jax.data.schema import Example, TeacherSample
@@ -33,10 +34,10 @@ def test_a_dataset_is_added_by_one_entry(tmp_path, monkeypatch):
     source = test_dss.write_dataset(tmp_path / 'toy_problems', name='toy_problems')
     config = settings(name='toy_problems', source=str(source))
     with pytest.raises(InputError, match=r'--config\.data\.name: expected svamp'):
-        configuration.validate(config)
+        validation.validate(config)
 
     monkeypatch.setitem(DATASETS, 'toy_problems', entry)
-    configuration.validate(config)
+    validation.validate(config)
     dataset = builders.load(config.data, tmp_path / 'data')
     assert dataset.fingerprint.startswith('toy_problems/')
     assert (tmp_path / 'data' / dataset.fingerprint / 'dataset_info.json').is_file()
@@ -85,11 +86,11 @@ def test_what_was_prepared_is_found_again(tmp_path):
     """Fingerprints of sources that never change: another one would prepare everything anew."""
     source = test_dss.write_dataset(tmp_path / 'svamp')
     config = settings(name='svamp', source=str(source))
-    assert builders.load(config.data, tmp_path).fingerprint == 'svamp/59f2c0b22cff7ef8/2.0.0'
-    assert builders.sources_digest(config.data) == 'f400c4c757102715'
+    assert builders.load(config.data, tmp_path).fingerprint == 'svamp/19cb29fda747cd67/3.0.0'
+    assert builders.sources_digest(config.data) == '0687c476d0a0d0c3'
     config = settings(name='mwp')
     config.data.mwp.update(train=40, validation=5, test=10)
-    assert builders.load(config.data, tmp_path).fingerprint == 'mwp/b0c73bd2a759a7a3/2.0.0'
+    assert builders.load(config.data, tmp_path).fingerprint == 'mwp/8c24f19c1a72f33f/3.0.0'
 
 
 @pytest.mark.parametrize('name', [name for name, entry in DATASETS.items() if entry.download])
