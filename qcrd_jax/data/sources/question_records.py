@@ -165,8 +165,8 @@ def _options(given: Any) -> list[str]:
 
 def _label(label: str, answer_type: AnswerType, options: tuple[str, ...]) -> str:
     """Returns the label, that of a class in the words of its option."""
-    if answer_type == 'equation' and label.lstrip().startswith('#'):
-        label = label.lstrip('# \t')  # `#### 72`, as the solutions of GSM8K end
+    if answer_type == 'equation':
+        label = label.rpartition('#')[2].strip()  # of a solution of GSM8K, which ends in `#### 72`
     value = canonical(label, answer_type, options)
     if value is None:
         among = f', one of {", ".join(options)}' if options else ''

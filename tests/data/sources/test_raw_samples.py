@@ -333,15 +333,15 @@ def test_what_was_thought_is_no_answer(tmp_path):
 
 def test_solutions_in_the_manner_of_gsm8k_are_samples(tmp_path):
     solution = (
-        'Natalia sold 48/2 = <<48/2=24>>24 clips in May.\nNatalia sold 48+24 = <<48+24=72>>72 '
-        'clips altogether in April and May.\n#### 72'
+        'Mia picks 6*4 = <<6*4=24>>24 plums on Monday.\nWith the 12 of Tuesday that is 24+12 = '
+        '<<24+12=36>>36 plums.\n#### 36'
     )
     samples = [{'teacher': 'gsm8k', 'text': solution}]
-    for label in ('72', '#### 72'):
-        record = {'input': 'How many clips?', 'label': label, 'samples': samples}
+    for label in ('36', '#### 36', solution):
+        record = {'input': 'How many plums?', 'label': label, 'samples': samples}
         (example,) = read(write(tmp_path / 'a.jsonl', [record]))['train']
-        assert (example.label, example.samples[0].answer) == ('72', '72')
-        assert example.samples[0].rationale.startswith('Natalia sold 48/2 = ')
+        assert (example.label, example.samples[0].answer) == ('36', '36')
+        assert example.samples[0].rationale.startswith('Mia picks 6*4 = 24 plums')
         assert '####' not in example.samples[0].rationale
 
 
