@@ -41,6 +41,8 @@ def _data() -> config_dict.ConfigDict:
     data.classes = ('entailment', 'neutral', 'contradiction')  # of custom answers of type class
     data.cache = ''  # folder of the prepared dataset; '': <workdir>/data
     data.samples = 5  # K, teacher samples used per question (section 4.1)
+    data.leaks = 'keep'  # keep | drop: training questions that stand in validation or test word for
+    # word; the released splits are kept as they are by default
     data.fraction = 1.0  # share of the training questions that is used (Fig. 4)
     data.positives = 'self_consistency'  # self_consistency | gold (section 3.2.1) | first: the
     # teacher's first rationale, right or wrong, as the baselines have it (no ED in Table 4)

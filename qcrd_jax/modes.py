@@ -12,7 +12,7 @@ from qcrd_jax import files, validation
 from qcrd_jax.data import batches
 from qcrd_jax.data.encoding import Encoding, encode
 from qcrd_jax.data.pairs import write_pairs
-from qcrd_jax.data.prepare import write_counts
+from qcrd_jax.data.prepare import LEAKS, write_counts
 from qcrd_jax.data.schema import AnswerType, Example
 from qcrd_jax.data.sources import builders, question_records
 from qcrd_jax.errors import InputError
@@ -65,7 +65,8 @@ def train(config: config_dict.ConfigDict, workdir: pathlib.Path) -> None:
 def prepare(config: config_dict.ConfigDict, workdir: pathlib.Path) -> None:
     """Reads and tokenises the data; prints what was read.
 
-    Writes `prepare.json`, and `votes.jsonl` with what self-consistency makes of every question.
+    Writes `prepare.json`, `votes.jsonl` with what self-consistency makes of every question, and
+    `leaks.jsonl` with the questions that stand in more than one split.
     """
     corpus = assembly.read_corpus(config, workdir)
     print(write_counts(corpus, config.data.samples, workdir))
@@ -76,6 +77,7 @@ def prepare(config: config_dict.ConfigDict, workdir: pathlib.Path) -> None:
     for truncation in corpus.truncations:
         print(f'cut: {truncation}')
     print(f'report: {workdir / "prepare.json"}, votes: {workdir / "votes.jsonl"}')
+    print(f'questions in more than one split: {workdir / LEAKS}')
 
 
 def annotate(config: config_dict.ConfigDict, workdir: pathlib.Path) -> None:

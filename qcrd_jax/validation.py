@@ -6,6 +6,7 @@ from typing import Any, get_args
 from ml_collections import config_dict
 
 from qcrd_jax import grid, losses
+from qcrd_jax.data.leaks import LeaksRule
 from qcrd_jax.data.pairs import PairsFormat
 from qcrd_jax.data.schema import AnswerType, LabelsRule, PositivesRule
 from qcrd_jax.data.sources.remotes import Release
@@ -27,6 +28,7 @@ CHOICES = {
     'data.positives': get_args(PositivesRule),
     'data.labels': get_args(LabelsRule),
     'data.tagger': get_args(TaggerName),
+    'data.leaks': get_args(LeaksRule),
     'student.size': _SIZE_NAMES,
     'student.version': tuple(SIZES),
     'student.compute_dtype': ('auto', 'float32', 'bfloat16'),

@@ -60,6 +60,7 @@ def test_the_report_is_what_a_count_by_hand_gives(config, tmp_path, capsys):
     report = json.loads((tmp_path / 'run' / 'prepare.json').read_text())
     train = report['train']
     cut = train.pop('truncated')
+    assert train.pop('unknown')['question']['unknown'] == 0
     assert train == {
         'questions': 5,
         'samples': 12,

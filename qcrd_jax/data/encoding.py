@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import os
 import pathlib
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -15,12 +16,12 @@ from qcrd_jax import bars
 from qcrd_jax.data import targets
 from qcrd_jax.data.encoded import RATIONALES, SEQUENCES, Encoded
 from qcrd_jax.data.ragged import Groups, Ids, Ragged
-from qcrd_jax.data.schema import AnswerType, Example, LabelsRule, PositivesRule
+from qcrd_jax.data.schema import SEPARATOR, AnswerType, Example, LabelsRule, PositivesRule
 from qcrd_jax.data.self_consistency import split_samples, training_label
-from qcrd_jax.data.tokenizer import Tokenizer, special_ids
+from qcrd_jax.data.tokenizer import Tokenizer, special_ids, special_tokens
 from qcrd_jax.errors import InputError
 
-_VERSION = 1  # raise it when the same examples are encoded otherwise
+_VERSION = 2  # raise it when the same examples are encoded otherwise
 _PART = 2048  # examples that are tokenised at once
 
 
@@ -59,7 +60,7 @@ def encode(examples: Sequence[Example], tokenizer: Tokenizer, encoding: Encoding
     ]
     predict_prefix, explain_prefix = encoding.prefixes
     ids = _TokenIds(tokenizer)
-    questions = [example.input for example in examples]
+    questions = [ids.spelled(example.input, keep=SEPARATOR) for example in examples]
     labels = [
         training_label(example, encoding.answer_type, encoding.labels, encoding.samples)
         for example in examples
@@ -72,7 +73,7 @@ def encode(examples: Sequence[Example], tokenizer: Tokenizer, encoding: Encoding
         predict=Ragged.of(ids.of(predict_prefix + question for question in questions)),
         explain=Ragged.of(ids.of(explain_prefix + question for question in questions)),
         question=Ragged.of(ids.of(questions)),
-        label=Ragged.of(ids.of(labels)),
+        label=Ragged.of(ids.of(map(ids.spelled, labels))),
         positives=ids.grouped([sample.positives for sample in split]),
         negatives=ids.grouped([sample.negatives for sample in split]),
         pad_id=pad_id,
@@ -92,6 +93,20 @@ class _TokenIds:
 
     def __init__(self, tokenizer: Tokenizer):
         self._tokenizer = tokenizer
+        # What is unknown is unknown, however it is written.
+        special = [text for text in special_tokens(tokenizer) if text != tokenizer.unk_token]
+        self._special = re.compile('|'.join(map(re.escape, sorted(special, key=len)[::-1])))
+
+    def spelled(self, text: str, keep: str = '') -> str:
+        """Returns a text in which no special token is spelled as such: what was written is text.
+
+        `</s>` in a rationale would be an EOS in the middle of it; it becomes `< /s>`.
+
+        Args:
+          text: of a dataset or a teacher.
+          keep: the special token that is meant as such.
+        """
+        return self._special.sub(lambda found: _apart(found[0], keep), text)
 
     def of(self, texts: Iterable[str]) -> list[Ids]:
         texts = list(texts)
@@ -108,8 +123,14 @@ class _TokenIds:
         return [by_text[text] for text in texts]
 
     def grouped(self, groups: Sequence[Sequence[str]]) -> Groups:
-        flat: Iterator[Ids] = iter(self.of(text for group in groups for text in group))
+        flat: Iterator[Ids] = iter(
+            self.of(self.spelled(text) for group in groups for text in group)
+        )
         return Groups.of([[next(flat) for _ in group] for group in groups])
+
+
+def _apart(token: str, keep: str) -> str:
+    return token if token == keep else f'{token[:1]} {token[1:]}'
 
 
 # --- On disk --------------------------------------------------------------------------------------

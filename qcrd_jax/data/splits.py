@@ -33,9 +33,18 @@ class Dataset:
         train = self.splits['train']
         count = max(1, round(fraction * len(train)))
         places = np.sort(np.random.default_rng(0).permutation(len(train))[:count])
-        part = Part(train, places)
+        return self.with_train(places, f'{count}')
+
+    def with_train(self, places: np.ndarray, name: str) -> 'Dataset':
+        """Returns the dataset with some of its training questions.
+
+        Args:
+          places: of those among all.
+          name: distinguishes them from any others.
+        """
+        train = Part(self.splits['train'], places)
         return Dataset(
-            {**self.splits, 'train': part}, self.answer_type, f'{self.fingerprint}/{count}'
+            {**self.splits, 'train': train}, self.answer_type, f'{self.fingerprint}/{name}'
         )
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from qcrd_jax.data.answers import canonical
 from qcrd_jax.data.schema import AnswerType, Example
 from qcrd_jax.data.self_consistency import canonical_answers, majority, training_label, vote_share
+from qcrd_jax.data.unknown import TEXTS, Share
 
 
 class Vote(NamedTuple):
@@ -121,12 +122,17 @@ class SplitCounts:
         }
 
 
-def prepare_tables(splits: Mapping[str, SplitCounts], truncated: Mapping[str, int]) -> str:
+def prepare_tables(
+    splits: Mapping[str, SplitCounts],
+    truncated: Mapping[str, int],
+    unknown: Mapping[str, Mapping[str, Share]] | None = None,
+) -> str:
     """Returns as Markdown what was read of each split, and of each teacher in it.
 
     Args:
       splits: the counts by split.
       truncated: sequences that the length caps cut, by split.
+      unknown: tokens that the tokenizer has no piece for, by split and kind of text.
     """
     columns = list(splits.items())
     rows = {
@@ -143,6 +149,9 @@ def prepare_tables(splits: Mapping[str, SplitCounts], truncated: Mapping[str, in
         'questions with only wrong ones': [_share(c.only_negative, c.answered) for _, c in columns],
         'sequences cut': [truncated[split] for split, _ in columns],
     }
+    for kind in TEXTS if unknown else ():
+        shares = [(unknown or {})[split][kind] for split, _ in columns]
+        rows[f'unknown tokens of {kind}s'] = [_fine_share(*share) for share in shares]
     tables = [_table(['', *splits], [[name, *cells] for name, cells in rows.items()])]
     teachers = [
         [
@@ -179,6 +188,10 @@ def _mean(total: int, number: int) -> str:
 
 def _percent(part: int | float, whole: int) -> str:
     return f'{part / whole:.1%}' if whole else '-'
+
+
+def _fine_share(whole: int, part: int) -> str:
+    return f'{part} ({part / whole:.2%})' if whole else '-'
 
 
 def _share(part: int, whole: int) -> str:

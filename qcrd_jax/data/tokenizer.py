@@ -1,5 +1,6 @@
 """Tokenizers: those that come with a checkpoint, and one trained on the data."""
 
+import json
 import pathlib
 import socket
 import urllib.parse
@@ -8,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import huggingface_hub
+import sentencepiece
 import tokenizers
 import transformers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -21,6 +23,12 @@ PAD, EOS, UNKNOWN = '<pad>', '</s>', '<unk>'  # ids 0, 1 and 2, as T5 has them
 # What to pad with where a tokenizer pads with EOS, as Qwen2.5's does: tokens no text has.
 _PADS = ('<|fim_pad|>', '<|vision_pad|>', '<|finetune_right_pad_id|>', '<|pad|>', PAD, '[PAD]')
 _PADS += ('<|reserved_special_token_0|>', '<empty_output>')  # of Llama 3.0; of SmolLM2
+_STRANGER = '\U0010fffd'  # a character for private use, which no vocabulary has
+_PROBES = (  # texts that a SentencePiece model and what reads it must cut alike
+    f'a{_STRANGER}b', ' two  spaces ', 'one\nline', 'a\tb', 'ＡＢＣ', '1/2 of 12.50 is $6.', '',
+)  # fmt: skip
+_MOST_PIECES = 40_000  # of a model that probes are made of
+_PIECES_OF_PROBE = 8
 _MIN_FREQUENCY = 2  # of a merge
 _ALWAYS = '0 1 2 3 4 5 6 7 8 9 ( ) + - * / = . , 0123456789'  # what labels are made of
 
@@ -29,6 +37,23 @@ def special_ids(tokenizer: Tokenizer) -> tuple[int, int]:
     """Returns the ids of padding and of EOS, which every tokenizer of ours has."""
     ids: Any = (tokenizer.pad_token_id, tokenizer.eos_token_id)
     return ids
+
+
+def unknown_id(tokenizer: Tokenizer) -> int | None:
+    """Returns the id that stands for what the tokenizer has no piece for.
+
+    None: it has pieces for everything, as those have that fall back to bytes, whatever they name
+    as their unknown token.
+    """
+    found: Any = tokenizer(_STRANGER, add_special_tokens=False)['input_ids']
+    unknown: Any = tokenizer.unk_token_id
+    return unknown if unknown in found else None
+
+
+def special_tokens(tokenizer: Tokenizer) -> list[str]:
+    """Returns the texts that a tokenizer takes for tokens of its own: EOS, padding, sentinels."""
+    added = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
+    return sorted({*added, *tokenizer.all_special_tokens})
 
 
 def load_tokenizer(name_or_path: str) -> Tokenizer:
@@ -89,18 +114,111 @@ def _check(tokenizer: Tokenizer, name: str) -> Tokenizer:
                 'tokenizer_config.json.'
             )
         tokenizer.add_special_tokens({'pad_token': pad})
+    found: Any = tokenizer(_STRANGER, add_special_tokens=False)['input_ids']
+    taken = [number for number in special_ids(tokenizer) if number in found]
+    if taken and tokenizer.unk_token_id not in taken:
+        raise InputError(
+            f'{name}: what the tokenizer has no piece for becomes token {taken[0]}, which is '
+            'EOS or padding; expected its unknown token '
+            f'({tokenizer.unk_token!r}, {tokenizer.unk_token_id}). T5Tokenizer takes id 2 for the '
+            'unknown token: if tokenizer.json has another, name PreTrainedTokenizerFast as '
+            'tokenizer_class in tokenizer_config.json.'
+        )
     return tokenizer
 
 
 def _read_sentencepiece(folder: pathlib.Path) -> Tokenizer:
-    """Reads a folder that holds only `spiece.model`, as the oldest T5 checkpoints do."""
+    """Reads a folder that holds only `spiece.model`, as the oldest T5 checkpoints do.
+
+    transformers takes T5's special ids for granted. A model with others is read with its own.
+
+    Raises:
+      InputError: if it has no EOS, or cannot be read as SentencePiece reads it.
+    """
+    path = folder / 'spiece.model'
     try:
-        tokenizer = transformers.T5Tokenizer.from_pretrained(str(folder))
+        model = sentencepiece.SentencePieceProcessor(model_file=str(path))
+        ids = {'pad': model.pad_id(), 'eos': model.eos_id(), 'unk': model.unk_id()}
+        names = {f'{name}_token': model.id_to_piece(i) for name, i in ids.items() if i >= 0}
+        as_t5 = [*ids.values()] == [0, 1, 2] and [*names.values()] == [PAD, EOS, UNKNOWN]
+        more = {} if as_t5 else {**names, 'extra_ids': 0}
+        tokenizer: Any = transformers.T5Tokenizer.from_pretrained(str(folder), **more)
     except Exception as error:  # the file is binary and may be damaged in any way
+        raise InputError(f'{path}: cannot be read ({_first_line(error)}).') from error
+    has_bytes = any(model.is_byte(piece) for piece in range(len(model)))
+    if ids['eos'] < 0:
+        found = ', '.join(f'{name} {number}' for name, number in ids.items())
         raise InputError(
-            f'{folder}/spiece.model: cannot be read ({_first_line(error)}).'
-        ) from error
+            f'{path}: the model has no EOS, and a sequence must end in one: its special ids are '
+            f'{found}; expected pad 0, eos 1, unk 2, as T5 has them, or others of its own. Train '
+            'it with an eos_id, or name a folder with a tokenizer.json.'
+        )
+    if not as_t5 or has_bytes:
+        tokenizer = _with_ids_of(model, tokenizer, has_bytes)
+    _compare(model, tokenizer, path)
     return tokenizer
+
+
+def _with_ids_of(
+    model: sentencepiece.SentencePieceProcessor, tokenizer: Tokenizer, has_bytes: bool
+) -> transformers.PreTrainedTokenizerFast:
+    """Returns the tokenizer with the special ids of the model, which it keeps when it is saved."""
+    backend: Any = tokenizer.backend_tokenizer
+    state = json.loads(backend.to_str())
+    state['model'] |= {'unk_id': model.unk_id(), 'byte_fallback': has_bytes}
+    backend = tokenizers.Tokenizer.from_str(json.dumps(state))
+    eos: Any = tokenizer.eos_token
+    backend.post_processor = processors.TemplateProcessing(
+        single=f'$A {eos}', special_tokens=[(eos, model.eos_id())]
+    )
+    if has_bytes:
+        backend.decoder = decoders.Sequence(
+            [
+                decoders.ByteFallback(),
+                decoders.Metaspace(replacement='▁', prepend_scheme='always'),
+            ]
+        )
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        pad_token=tokenizer.pad_token,
+        eos_token=eos,
+        unk_token=tokenizer.unk_token,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def _compare(
+    model: sentencepiece.SentencePieceProcessor, tokenizer: Tokenizer, path: pathlib.Path
+) -> None:
+    """Refuses a tokenizer that does not cut texts of the model's own pieces as the model does."""
+
+    def is_text(piece: int) -> bool:
+        return not (model.is_control(piece) or model.is_unknown(piece) or model.is_byte(piece))
+
+    plain = [
+        model.id_to_piece(piece).replace('▁', ' ')
+        for piece in range(0, len(model), 1 + len(model) // _MOST_PIECES)
+        if is_text(piece)
+    ]
+    starts = range(0, len(plain), _PIECES_OF_PROBE)
+    probes = [
+        between.join(plain[start : start + _PIECES_OF_PROBE])
+        for start in starts
+        for between in ('', ' ')
+    ]
+    # SentencePiece reads no special token in a text. Those that T5 adds are such texts.
+    special = [token for token in special_tokens(tokenizer) if not is_text(model[token])]
+    probes = [text for text in probes if not any(token in text for token in special)]
+    probes += _PROBES
+    read: Any = tokenizer(probes, add_special_tokens=False)['input_ids']
+    for text, ours, wanted in zip(probes, read, model.encode(probes), strict=True):
+        if ours != wanted:
+            raise InputError(
+                f'{path}: is not a model of the kind that T5 has (Unigram, its rules for spaces): '
+                f'of {text[:40]!r} it makes {model.id_to_piece(wanted)[:12]}, and would be read as '
+                f'{tokenizer.convert_ids_to_tokens(ours)[:12]}. Name a folder with a '
+                'tokenizer.json, which save_pretrained of its own tokenizer writes.'
+            )
 
 
 def _first_line(error: Exception) -> str:

@@ -63,7 +63,7 @@ def of_count(config: config_dict.ConfigDict) -> str:
     Raises:
       InputError: if a source of the data is missing.
     """
-    names = ('data.name', 'data.samples', 'data.fraction', *_of_source(config))
+    names = ('data.name', 'data.samples', 'data.fraction', 'data.leaks', *_of_source(config))
     read = {name: value for name, value in _fields(config).items() if _is_in(name, names)}
     return _digest([read | _data_contents(config), counting_version()])
 

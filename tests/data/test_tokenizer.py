@@ -1,14 +1,19 @@
 """The tokenizer trained on the data round-trips text, is deterministic, and reloads."""
 
+import json
 import shutil
 import subprocess
 import sys
 
 import pytest
+import sentencepiece
 import transformers
 
-from qcrd_jax.data.sources import mwp
-from qcrd_jax.data.tokenizer import load_tokenizer, train_tokenizer
+from qcrd_jax.config import base_config
+from qcrd_jax.data.encoding import Encoding, encode
+from qcrd_jax.data.schema import Example, TeacherSample
+from qcrd_jax.data.sources import builders, mwp
+from qcrd_jax.data.tokenizer import load_tokenizer, special_ids, train_tokenizer, unknown_id
 from qcrd_jax.errors import InputError
 
 PREFIXES = ('predict: ', 'explain: ')
@@ -113,12 +118,161 @@ def test_saves_and_reloads_by_auto_tokenizer(tokenizer, tmp_path):
         assert (reloaded.pad_token_id, reloaded.eos_token_id) == (0, 1)
 
 
-def test_folder_with_only_a_sentencepiece_model(shared_data, tmp_path):
+T5 = {'pad_id': 0, 'eos_id': 1, 'unk_id': 2, 'bos_id': -1}
+LLAMA = {'unk_id': 0, 'bos_id': 1, 'eos_id': 2, 'pad_id': -1}
+
+
+@pytest.fixture(scope='module')
+def sentences(tmp_path_factory):
+    """What SentencePiece models are trained on."""
+    path = tmp_path_factory.mktemp('sentences') / 'sentences.txt'
+    path.write_text('\n'.join(sorted(set(texts()))))
+    return path
+
+
+@pytest.fixture
+def trained(sentences, tmp_path):
+    """Returns a folder with only a `spiece.model`, and what SentencePiece itself makes of it."""
+
+    def train(**options):
+        sentencepiece.SentencePieceTrainer.train(
+            input=str(sentences),
+            model_prefix=str(tmp_path / 'spiece'),
+            hard_vocab_limit=False,
+            minloglevel=3,
+            **{'model_type': 'unigram', 'vocab_size': 400, **options},
+        )
+        (tmp_path / 'spiece.vocab').unlink()
+        path = tmp_path / 'spiece.model'
+        return str(tmp_path), sentencepiece.SentencePieceProcessor(model_file=str(path))
+
+    return train
+
+
+STRANGE = ['a {b} ~ <x>\n y\tz', 'é ﬁ ½ “q” – —', '  two   spaces ', '', ' ', '日本 pens', 'ＡＢＣ']
+
+
+@pytest.mark.parametrize(
+    ('options', 'pad', 'eos', 'unknown'),
+    [
+        (T5, 0, 1, 2),
+        (LLAMA, None, 2, 0),
+        (LLAMA | {'pad_id': 3}, 3, 2, 0),
+        (T5 | {'eos_piece': '<end>', 'pad_piece': '<nothing>'}, 0, 1, 2),
+        (T5 | {'unk_piece': '[UNK]', 'unk_id': 1, 'eos_id': 2}, 0, 2, 1),
+        (T5 | {'byte_fallback': True}, 0, 1, None),
+        (LLAMA | {'byte_fallback': True}, None, 2, None),
+        (T5 | {'model_type': 'char'}, 0, 1, 2),
+    ],
+)
+def test_a_sentencepiece_model_is_read_with_its_own_special_ids(
+    trained, options, pad, eos, unknown, tmp_path
+):
+    folder, itself = trained(**options)
+    tokenizer = load_tokenizer(folder)
+    # Without padding of its own a model gets a token more for it.
+    assert special_ids(tokenizer) == (len(itself) if pad is None else pad, eos)
+    assert unknown_id(tokenizer) == unknown
+    # It is the same where it was saved, as beside an exported student.
+    tokenizer.save_pretrained(tmp_path / 'saved')
+    again = [
+        transformers.AutoTokenizer.from_pretrained(tmp_path / 'saved'),
+        load_tokenizer(str(tmp_path / 'saved')),
+    ]
+    for text in [*texts()[:300], *STRANGE]:
+        expected = [*itself.encode(text), eos]
+        for each in (tokenizer, *again):
+            assert each(text)['input_ids'] == expected
+        assert expected.count(eos) == 1
+    if unknown is None:
+        assert (
+            tokenizer.decode(tokenizer('日本 é')['input_ids'], skip_special_tokens=True) == '日本 é'
+        )
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (T5 | {'eos_id': -1, 'bos_id': 1}, r'no EOS.*pad 0, eos -1, unk 2; expected pad 0, eos 1'),
+        (T5 | {'model_type': 'bpe'}, 'not a model of the kind that T5 has'),
+        (T5 | {'model_type': 'word'}, 'not a model of the kind that T5 has'),
+        (T5 | {'add_dummy_prefix': False}, 'not a model of the kind that T5 has'),
+        (T5 | {'normalization_rule_name': 'identity'}, 'not a model of the kind that T5 has'),
+        (T5 | {'remove_extra_whitespaces': False}, 'not a model of the kind that T5 has'),
+        (LLAMA | {'treat_whitespace_as_suffix': True}, 'not a model of the kind that T5 has'),
+        (T5 | {'user_defined_symbols': ['<sep>', 'pens']}, 'not a model of the kind that T5 has'),
+        (T5 | {'split_by_whitespace': False}, r'Name a folder with a tokenizer\.json'),
+    ],
+)
+def test_a_sentencepiece_model_that_would_be_misread_is_refused(trained, options, message):
+    folder, _ = trained(**options)
+    with pytest.raises(InputError, match=message):
+        load_tokenizer(folder)
+
+
+def test_a_small_sentencepiece_model_with_other_ids_than_t5(shared_data, tmp_path):
     shutil.copy(shared_data / 'tokenizer' / 'spiece.model', tmp_path)
+    itself = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / 'spiece.model'))
+    assert (itself.pad_id(), itself.eos_id(), itself.unk_id()) == (-1, 2, 0)
     tokenizer = load_tokenizer(str(tmp_path))
     ids = tokenizer('This is a test')['input_ids']
-    assert ids[-1] == tokenizer.eos_token_id
+    assert ids == [*itself.encode('This is a test'), 2]
     assert tokenizer.decode(ids, skip_special_tokens=True) == 'This is a test'
+    assert tokenizer('{')['input_ids'] == [*itself.encode('{'), 2]
+    assert itself.encode('{')[-1] == itself.unk_id()
+
+
+@pytest.mark.parametrize('name', ['svamp', 'cqa'])
+def test_t5_reads_real_questions_and_rationales_as_sentencepiece_does(name, shared_data, tmp_path):
+    shutil.copy(shared_data / 'tokenizer' / 't5_spiece.model', tmp_path / 'spiece.model')
+    itself = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / 'spiece.model'))
+    tokenizer = load_tokenizer(str(tmp_path))
+    assert (*special_ids(tokenizer), unknown_id(tokenizer)) == (0, 1, 2)
+    config = base_config()
+    config.data.update(name=name, source=str(shared_data / 'dss'))
+    read = {
+        text
+        for split in builders.load(config.data, tmp_path / 'data').splits.values()
+        for example in split
+        for text in (example.input, example.label, *(s.rationale for s in example.samples))
+    }
+    read = sorted(read)
+    assert len(read) > 1500
+    for text, ids in zip(read, tokenizer(read)['input_ids'], strict=True):
+        assert ids == [*itself.encode(text), 1], text
+
+
+def test_an_unknown_token_that_is_read_as_eos_is_refused(trained, tmp_path):
+    """transformers' T5Tokenizer takes 2 for the unknown id, whatever a tokenizer.json says."""
+    folder, _ = trained(**LLAMA)
+    tokenizer = load_tokenizer(folder)
+    tokenizer.save_pretrained(tmp_path / 'saved')
+    settings = tmp_path / 'saved' / 'tokenizer_config.json'
+    fields = json.loads(settings.read_text())
+    settings.write_text(json.dumps(fields | {'tokenizer_class': 'T5Tokenizer'}))
+    with pytest.raises(InputError, match=r'becomes token 2, which is EOS.*PreTrainedTokenizerFast'):
+        load_tokenizer(str(tmp_path / 'saved'))
+
+
+def test_special_tokens_in_texts_are_no_special_tokens(trained):
+    """Only `</s>` in a question is one, between premise and hypothesis, as DSS has it."""
+    folder, _ = trained(**T5)
+    written = 'so </s> it <pad> is <extra_id_1>'
+    example = Example(
+        '1',
+        'A man</s>sleeps <pad>',
+        'seven </s> pens',
+        (TeacherSample(written, written, 'seven </s> pens', 't'),),
+    )
+    for tokenizer in (load_tokenizer(folder), train_tokenizer(texts(), 500)):
+        pad, eos = special_ids(tokenizer)
+        split = encode([example], tokenizer, Encoding(('<pad> ', 'explain: '), 'text'))
+        assert split.question[0].tolist().count(eos) == 2
+        assert split.predict[0].tolist()[0] == pad  # a prefix is written as it is meant
+        assert split.predict[0].tolist().count(pad) == 1
+        for ids in (split.label[0].tolist(), split.positives[0][0].tolist()):
+            assert ids.count(eos) == 1 and ids[-1] == eos and pad not in ids
+            assert '/s' in tokenizer.decode(ids, skip_special_tokens=True).replace(' ', '')
 
 
 def test_what_cannot_be_read_is_named(tmp_path):
