@@ -9,7 +9,7 @@ _UNDERLINED = re.compile(r'(?<![\w.{])__(?=[^\s_])([^_\n]+)(?<!\s)__(?!\w)')
 _HTML = re.compile(r'</?(?:b|i|u|p|em|strong|span|div|code|h[1-6])>|<br\s?/?>', re.IGNORECASE)
 _WRAPPER = re.compile(
     r'\\(?:boxed|fbox|underline|text(?:bf|it|rm|sf|tt)?|math(?:bf|it|rm|sf)|mbox)\s?'
-    r'\{(?P<inner>[^{}]*)\}(?P<power>\s?\^\s?\{?[23]\}?)?'
+    r'\{([^{}]*)\}'
 )
 _WRAPPERS = 3  # of one answer: `\boxed{\textbf{(b)}}` has two
 _GROUPING = re.compile(r'(?<=[0-9])(?:\\[,;:! ]|\{,\}|,\\!)(?=[0-9]{3}(?![0-9]))')
@@ -41,11 +41,5 @@ def _plain_latex(text: str) -> str:
     text = text.replace('\\%', '% ')
     text = _DEGREE.sub(' degrees ', text)
     for _ in range(_WRAPPERS):
-        text = _WRAPPER.sub(_unwrapped, text)
+        text = _WRAPPER.sub(r' \1 ', text)
     return _DELIMITER.sub(' ', text).replace('~', ' ')
-
-
-def _unwrapped(match: re.Match[str]) -> str:
-    r"""Returns what a wrapper holds; `\text{ m}^2` is a unit, whose power is part of it."""
-    unit = any(character.isalpha() for character in match['inner'])
-    return f' {match["inner"]} {"" if unit else match["power"] or ""}'

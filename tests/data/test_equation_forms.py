@@ -350,6 +350,10 @@ _LONG = (  # longer than a text may be that ends without a full stop
         ('The answer is 2/3.', Fraction(2, 3)),
         ('The answer is 1:2.', None),
         ('The answer is 0.', 0),
+        ('The answer is twenty fifth.', None),
+        ('On Monday the answer is 24 plums. Then 24 + 12 = 36\n#### 36', 36),
+        ('The answer is 11.</think>\n\n12', 12),
+        ('Sure!\n\nQuestion: Tom has pens.\n\nQuestion: Next? The answer is 9.', None),
     ],
 )
 def test_equations(text, value):
