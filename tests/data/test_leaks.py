@@ -110,6 +110,15 @@ def test_choices_count():
     ]
 
 
+def test_the_templates_of_questions_with_choices_are_no_leaks():
+    text = 'If you do not have one at home and all of the shops in your town are closed for the day'
+    text += ', from whom of all the people that you know would you most likely be able to get a {}?'
+    train = [chosen('a', text.format('pen'), 'teacher', 'clerk'), plain('b', text.format('pen'))]
+    test = [chosen('t', text.format('dog'), 'breeder', 'farmer'), plain('u', text.format('dog'))]
+    assert kinds(train[:1], test[:1], 'choice') == []
+    assert kinds(train[1:], test[1:], 'text') == [('u', 'b', 'near')]
+
+
 def test_every_pair_of_splits_is_counted_apart():
     text = STORY.format(1, 2)
     leaks = found([plain('a', text)], [plain('t', text)], validation=[plain('v', text)])
