@@ -162,8 +162,8 @@ def test_no_configuration_file_is_one_clear_line(run):
 def test_a_malformed_line_names_file_and_line_and_can_be_mended_in_the_same_workdir(run, tmp_path):
     questions = tmp_path / 'questions.jsonl'
     records = [
-        {'id': f'{split}-{i}', 'split': split, 'input': f'{i} plus 1?', 'label': f'( {i} + 1 )'}
-        for split in ('train', 'validation', 'test')
+        {'id': f'{split}-{i}', 'split': split, 'input': f'{i} plus {n}?', 'label': f'( {i} + {n} )'}
+        for n, split in enumerate(('train', 'validation', 'test'))
         for i in range(3)
     ]
     files.write_jsonl(questions, records)
