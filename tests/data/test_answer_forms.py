@@ -88,6 +88,7 @@ def read(text, answer_type, options=()):
         ('The answer is (B) because a mall sells things and a bank lends money.', 1),
         ('{"answer": "B"}', 1),
         ('B<|im_end|>', 1),
+        ('B. Books are lent there, and money is kept at a bank.', 1),
         ('Bank: money is kept there. Library: books are lent there.', None),
         ('**B**\n\nA bank lends money.', 1),
         ('library; the mall sells things', None),
