@@ -89,6 +89,7 @@ def read(text, answer_type, options=()):
         ('{"answer": "B"}', 1),
         ('B<|im_end|>', 1),
         ('B. Books are lent there, and money is kept at a bank.', 1),
+        ('The answer is B. Books are lent there, and money is kept at a bank.', 1),
         ('Bank: money is kept there. Library: books are lent there.', None),
         ('**B**\n\nA bank lends money.', 1),
         ('library; the mall sells things', None),
