@@ -39,7 +39,7 @@ _CURRENCY_POINT = re.compile(
     re.IGNORECASE,
 )
 _WORD_POINT = re.compile(r'[A-Za-z]\.[0-9]')
-_INDIAN_SUFFIX = re.compile(r'(?<=[0-9])/[-=](?![0-9(])')  # `Rs. 42/-`
+_CURRENCY_SUFFIX = re.compile(r'(?<=[0-9])/[-=](?![0-9(])')  # `Rs. 42/-`
 _BELOW_ZERO = re.compile(
     r'([0-9]+(?:\.[0-9]+)?)(?=(?:\s?°\s?[CF]?|\s?degrees?(?:\s\w+)?)?\s(?:below|under)\szero\b)',
     re.IGNORECASE,
@@ -52,9 +52,7 @@ _RANGE = re.compile(
     r'[^0-9()]*?(?<![0-9.])(?P<low>[0-9,]+(?:\.[0-9]+)?)\s?(?:%|°)?(?P<dash>\s?[–—‑]\s?|-)[$£€]?'
     r'(?P<high>[0-9,]+(?:\.[0-9]+)?)(?![0-9]|\s?[-+*/×÷])[^0-9()]*'
 )
-_FRACTION = re.compile(
-    r'(?<=[0-9])?\\[dts]?frac\s*(?:\{([^{}]+)\}|([0-9]))\s*(?:\{([^{}]+)\}|([0-9]))'
-)
+_FRACTION = re.compile(r'\\[dts]?frac\s*(?:\{([^{}]+)\}|([0-9]))\s*(?:\{([^{}]+)\}|([0-9]))')
 _MIXED_FRACTION = re.compile(r'(?<![\w.)])([0-9]+)\s*\\[dt]?frac\s*\{?([0-9]+)\}?\s*\{?([0-9]+)\}?')
 _LATEX = {'\\times': ' * ', '\\cdot': ' * ', '\\div': ' / ', '\\approx': ' , ', '\\pounds': ' ',
           '\\euro': ' '}  # fmt: skip
@@ -80,7 +78,7 @@ def equation_value(text: str) -> Fraction | None:
         return None
     if not any(c.isdigit() for c in text):
         return spelled_value(text)
-    text = _before(_REASON, _INDIAN_SUFFIX.sub('', _BELOW_ZERO.sub(r'-\1', text)))
+    text = _before(_REASON, _CURRENCY_SUFFIX.sub('', _BELOW_ZERO.sub(r'-\1', text)))
     value = _stated_value(text)
     if value is None and (claim := _before(_PERHAPS_REASON, text)) != text:
         value = _stated_value(claim)

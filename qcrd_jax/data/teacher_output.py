@@ -184,9 +184,9 @@ def _on_the_last_line(turn: str, answer_type: AnswerType, options: Sequence[str]
     end = closing(turn)
     if end is None or not end.marked or canonical(plain(end.answer), answer_type, options) is None:
         return None
-    cues = list(_CUE.finditer(end.before))
-    cues = [cue for cue in cues if not end.before[: cue.start()].strip()] and cues
-    return _Found(_reasoning(end.before, cues) if cues else end.before, end.answer)
+    # An answer may stand in front as well; any other that is stated on the way is a step.
+    cues = list(_CUE.finditer(end.before)) if _CUE.match(end.before) else []
+    return _Found(_reasoning(end.before, cues), end.answer)
 
 
 def _concludes(turn: str, cue: re.Match[str]) -> bool:

@@ -8,10 +8,11 @@ server.asked  # the bodies that came
 import dataclasses
 import http.server
 import json
-import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
+
+from tests.support.local_server import LocalServer
 
 GIB = 1 << 30
 MIB = 1 << 20
@@ -60,7 +61,7 @@ def bomb(window: int, size: int = GIB) -> bytes:
     return data + block * (size // MIB - 1) + packer.flush()
 
 
-class DialectServer:
+class DialectServer(LocalServer):
     """Answers every POST by what `reply` makes of its JSON; a thread for each connection."""
 
     def __init__(self, reply: Callable[[dict[str, Any]], Reply]):
@@ -106,16 +107,4 @@ class DialectServer:
             def log_message(self, *_):
                 pass
 
-        self._http = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
-        self._http.daemon_threads = True
-        self._http.handle_error = lambda *_: None  # clients that had enough
-        self.port = self._http.server_address[1]
-        self.url = f'http://127.0.0.1:{self.port}/v1'
-
-    def __enter__(self):
-        threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self._http.shutdown()
-        self._http.server_close()
+        self.listen(Handler)

@@ -3,13 +3,14 @@
 import http.server
 import json
 import re
-import threading
 import time
+
+from tests.support.local_server import LocalServer
 
 SHOWN = re.compile(r'Explanation A: (.*?)\n\nExplanation B: (.*?)\n\nGive', re.DOTALL)
 
 
-class JudgeServer:
+class JudgeServer(LocalServer):
     """An OpenAI-compatible server whose verdict is a function of the two explanations."""
 
     def __init__(self, verdict, delay=0.0, finish_reason='stop'):
@@ -41,18 +42,7 @@ class JudgeServer:
             def log_message(self, *_):
                 pass
 
-        self._http = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
-        self._http.daemon_threads = True
-        self._http.handle_error = lambda *_: None  # clients that were killed
-        self.url = f'http://127.0.0.1:{self._http.server_address[1]}/v1'
-
-    def __enter__(self):
-        threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self._http.shutdown()
-        self._http.server_close()
+        self.listen(Handler)
 
 
 def longer(a, b):
