@@ -11,6 +11,7 @@ from pyarrow import parquet as arrow
 from qcrd_jax.data.sources import parquet
 from qcrd_jax.data.sources.raw_samples import QuestionFile
 from qcrd_jax.errors import InputError
+from tests.support.question_files import question, read
 
 
 def write(path, records, **options):
@@ -19,15 +20,6 @@ def write(path, records, **options):
     records = [{**names, **record} for record in records]
     arrow.write_table(pyarrow.Table.from_pylist(records), path, **options)
     return path
-
-
-def read(path, answer_type='equation', **options):
-    splits = QuestionFile(path, answer_type, **options).splits()
-    return {split: list(examples) for split, examples in splits.items()}
-
-
-def question(name, **fields):
-    return {'id': name, 'input': f'{name}?', 'label': '1', **fields}
 
 
 RECORDS = [

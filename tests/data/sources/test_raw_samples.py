@@ -9,20 +9,12 @@ from qcrd_jax.data.sources import question_records, raw_samples
 from qcrd_jax.data.sources.raw_samples import QuestionFile
 from qcrd_jax.data.splits import with_test
 from qcrd_jax.errors import InputError
+from tests.support.question_files import question, read
 
 
 def write(path, records):
     path.write_text(''.join(json.dumps(record) + '\n' for record in records))
     return path
-
-
-def read(path, answer_type='equation', **options):
-    splits = QuestionFile(path, answer_type, **options).splits()
-    return {split: list(examples) for split, examples in splits.items()}
-
-
-def question(name, **fields):
-    return {'id': name, 'input': f'{name}?', 'label': '1', **fields}
 
 
 def answer(name, text, teacher='t', **fields):
