@@ -12,9 +12,12 @@ import huggingface_hub
 import sentencepiece
 import tokenizers
 import transformers
+from absl import logging
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-from qcrd_jax.errors import InputError
+from qcrd_jax import sums
+from qcrd_jax.data.tokenizer_files import FILES, check_files, check_sizes, config_of, readable
+from qcrd_jax.errors import InputError, shown
 
 Tokenizer = transformers.PreTrainedTokenizerBase
 
@@ -29,6 +32,12 @@ _PROBES = (  # texts that a SentencePiece model and what reads it must cut alike
 )  # fmt: skip
 _MOST_PIECES = 40_000  # of a model that probes are made of
 _PIECES_OF_PROBE = 8
+_WAY_OUT = (
+    'Give a folder by --config.student.tokenizer=<folder>, or use '
+    "--config.student.pretrained='' and --config.student.tokenizer='' to train one on the data, "
+    'which needs no network.'
+)
+_GAPS = 1024  # ids that no token has, beside as many as there are tokens
 _MIN_FREQUENCY = 2  # of a merge
 _ALWAYS = '0 1 2 3 4 5 6 7 8 9 ( ) + - * / = . , 0123456789'  # what labels are made of
 
@@ -59,11 +68,17 @@ def special_tokens(tokenizer: Tokenizer) -> list[str]:
 def load_tokenizer(name_or_path: str) -> Tokenizer:
     """Reads a tokenizer from a folder (`tokenizer.json` or only `spiece.model`) or the Hub.
 
+    Code that comes with it is never run, whatever its files name.
+
     Raises:
-      InputError: if there is none, or the Hub cannot be reached.
+      InputError: if there is none, if a file of it is not what it should be, nor what its digests
+        say (`sums`), or if the Hub cannot be reached.
     """
-    folder = pathlib.Path(name_or_path)
-    if folder.is_dir() and not (folder / 'tokenizer.json').is_file():
+    folder = _folder_of(name_or_path)
+    check_sizes(folder)
+    sums.check(folder, FILES)
+    code = check_files(folder)
+    if not (folder / 'tokenizer.json').is_file():
         if not (folder / 'spiece.model').is_file():
             raise InputError(
                 f'{folder}: has neither tokenizer.json nor spiece.model; name a folder with a '
@@ -71,21 +86,34 @@ def load_tokenizer(name_or_path: str) -> Tokenizer:
                 "--config.student.pretrained '' to train one on the data."
             )
         return _check(_read_sentencepiece(folder), name_or_path)
-    try:
-        # A folder is read as it is; a Hub id comes from the local cache or the network.
-        tokenizer = transformers.AutoTokenizer.from_pretrained(
-            name_or_path, local_files_only=folder.is_dir() or not _hub_answers()
+    failed = f'{name_or_path}: no tokenizer could be read from this folder ({{reason}}). {_WAY_OUT}'
+    if code:
+        failed = (
+            f'{name_or_path}: tokenizer_config.json names code of its own, {shown(code[0])}, which '
+            f'is never run, and no tokenizer could be read without it. {_WAY_OUT}'
         )
-        return _check(tokenizer, name_or_path)
-    except InputError:
-        raise
-    except Exception as error:  # transformers lets the errors of many libraries through
-        raise InputError(
-            f'{name_or_path}: no tokenizer could be read from this '
-            f'{"folder" if folder.is_dir() else "Hub id"} ({_first_line(error)}). Give a folder by '
-            "--config.student.tokenizer=<folder>, or use --config.student.pretrained='' and "
-            "--config.student.tokenizer='' to train one on the data, which needs no network."
-        ) from error
+    with readable(failed):
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            folder, config=config_of(folder), trust_remote_code=False, local_files_only=True
+        )
+        tokenizer = _check(tokenizer, name_or_path)
+    if code:
+        logging.warning('%s names code of its own, %s; it is not run', folder, shown(code[0]))
+    return tokenizer
+
+
+def _folder_of(name_or_path: str) -> pathlib.Path:
+    """Returns the folder, after downloading what a tokenizer is read from for a Hub id."""
+    folder = pathlib.Path(name_or_path).expanduser()
+    if name_or_path and folder.is_dir():
+        return folder
+    failed = f'{name_or_path}: no tokenizer could be read from this Hub id ({{reason}}). {_WAY_OUT}'
+    with readable(failed):
+        return pathlib.Path(
+            huggingface_hub.snapshot_download(
+                name_or_path, allow_patterns=list(FILES), local_files_only=not _hub_answers()
+            )
+        )
 
 
 def _hub_answers() -> bool:
@@ -102,6 +130,12 @@ def _hub_answers() -> bool:
 def _check(tokenizer: Tokenizer, name: str) -> Tokenizer:
     if not tokenizer.is_fast:
         raise InputError(f'{name}: expected a fast tokenizer (tokenizer.json), got a slow one.')
+    highest = max(tokenizer.get_vocab().values())
+    if highest >= 2 * len(tokenizer) + _GAPS:
+        raise InputError(
+            f'{name}: the tokenizer has {len(tokenizer)} tokens and ids up to {highest}; expected '
+            'ids without such gaps, for every one of them is a row of the embedding.'
+        )
     if tokenizer.eos_token_id is None:
         raise InputError(f'{name}: the tokenizer has no eos token; a sequence must end in one.')
     if tokenizer.pad_token_id in (None, tokenizer.eos_token_id):
@@ -136,15 +170,15 @@ def _read_sentencepiece(folder: pathlib.Path) -> Tokenizer:
       InputError: if it has no EOS, or cannot be read as SentencePiece reads it.
     """
     path = folder / 'spiece.model'
-    try:
+    with readable(f'{path}: cannot be read ({{reason}}).'):
         model = sentencepiece.SentencePieceProcessor(model_file=str(path))
         ids = {'pad': model.pad_id(), 'eos': model.eos_id(), 'unk': model.unk_id()}
         names = {f'{name}_token': model.id_to_piece(i) for name, i in ids.items() if i >= 0}
         as_t5 = [*ids.values()] == [0, 1, 2] and [*names.values()] == [PAD, EOS, UNKNOWN]
         more = {} if as_t5 else {**names, 'extra_ids': 0}
-        tokenizer: Any = transformers.T5Tokenizer.from_pretrained(str(folder), **more)
-    except Exception as error:  # the file is binary and may be damaged in any way
-        raise InputError(f'{path}: cannot be read ({_first_line(error)}).') from error
+        tokenizer: Any = transformers.T5Tokenizer.from_pretrained(
+            str(folder), trust_remote_code=False, local_files_only=True, **more
+        )
     has_bytes = any(model.is_byte(piece) for piece in range(len(model)))
     if ids['eos'] < 0:
         found = ', '.join(f'{name} {number}' for name, number in ids.items())
@@ -153,9 +187,10 @@ def _read_sentencepiece(folder: pathlib.Path) -> Tokenizer:
             f'{found}; expected pad 0, eos 1, unk 2, as T5 has them, or others of its own. Train '
             'it with an eos_id, or name a folder with a tokenizer.json.'
         )
-    if not as_t5 or has_bytes:
-        tokenizer = _with_ids_of(model, tokenizer, has_bytes)
-    _compare(model, tokenizer, path)
+    with readable(f'{path}: cannot be read ({{reason}}).'):
+        if not as_t5 or has_bytes:
+            tokenizer = _with_ids_of(model, tokenizer, has_bytes)
+        _compare(model, tokenizer, path)
     return tokenizer
 
 
@@ -219,10 +254,6 @@ def _compare(
                 f'{tokenizer.convert_ids_to_tokens(ours)[:12]}. Name a folder with a '
                 'tokenizer.json, which save_pretrained of its own tokenizer writes.'
             )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def train_tokenizer(

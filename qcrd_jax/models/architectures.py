@@ -6,6 +6,7 @@ Outside of `models` no family is distinguished from another; within, `families` 
 import dataclasses
 from typing import Any
 
+from qcrd_jax.errors import InputError
 from qcrd_jax.models.families import BY_VERSION, Family, family_of
 from qcrd_jax.models.families import Architecture as Architecture  # others name it from here
 from qcrd_jax.models.protocol import Encoder, Student
@@ -34,40 +35,62 @@ def named(size: str, version: str) -> Architecture:
 
 
 def random_architecture(size: str, version: str, tokenizer: Any) -> Architecture:
-    """Returns the architecture of `named` for the vocabulary of a tokenizer, to start at random."""
+    """Returns the architecture of `named` for the vocabulary of a tokenizer, to start at random.
+
+    Where ids of the tokenizer have gaps between them, those are rows of the embedding too.
+    """
     architecture = named(size, version)
     ids = _ids(BY_VERSION[version], tokenizer)
     start_id = ids.get('start_id', tokenizer.pad_token_id)
     return dataclasses.replace(
-        architecture, **{**ids, 'start_id': start_id}, vocab_size=len(tokenizer)
+        architecture, **{**ids, 'start_id': start_id}, vocab_size=_highest_id(tokenizer) + 1
     )
 
 
 def student_for(
-    architecture: Architecture, tokenizer: Any, *, dropout_rate: float, compute_dtype: Any
+    architecture: Architecture,
+    tokenizer: Any,
+    *,
+    dropout_rate: float,
+    compute_dtype: Any,
+    remat: bool = False,
 ) -> Student:
     """Returns the student of an architecture that reads and writes a tokenizer's ids.
 
     Data is padded and ended as the tokenizer says, so its ids hold. An answer of a T5 starts after
     the token that it was trained with; that of a decoder-only student after `answer_start`.
+
+    Raises:
+      InputError: if the tokenizer is not that of the architecture.
     """
+    _check_tokenizer('student', architecture, tokenizer)
     ids = _ids(family_of(architecture), tokenizer)
     architecture = dataclasses.replace(architecture, dropout_rate=dropout_rate, **ids)
-    return student_of(architecture, compute_dtype)
+    return student_of(architecture, compute_dtype, remat)
 
 
 def encoder_for(
-    architecture: Architecture, tokenizer: Any, *, dropout_rate: float, compute_dtype: Any
+    architecture: Architecture,
+    tokenizer: Any,
+    *,
+    dropout_rate: float,
+    compute_dtype: Any,
+    remat: bool = False,
 ) -> Encoder:
-    """Returns the encoder of an architecture that reads a tokenizer's ids."""
+    """Returns the encoder of an architecture that reads a tokenizer's ids.
+
+    Raises:
+      InputError: if the tokenizer is not that of the architecture.
+    """
+    _check_tokenizer('discriminator', architecture, tokenizer)
     ids = {'pad_id': tokenizer.pad_token_id, 'eos_id': tokenizer.eos_token_id}
     architecture = dataclasses.replace(architecture, dropout_rate=dropout_rate, **ids)
-    return family_of(architecture).encoder(architecture, compute_dtype)
+    return family_of(architecture).encoder(architecture, compute_dtype, remat)
 
 
-def student_of(architecture: Architecture, compute_dtype: Any) -> Student:
+def student_of(architecture: Architecture, compute_dtype: Any, remat: bool = False) -> Student:
     """Returns the student of an architecture, with the ids that the architecture has."""
-    return family_of(architecture).student(architecture, compute_dtype)
+    return family_of(architecture).student(architecture, compute_dtype, remat)
 
 
 def answer_start(tokenizer: Any) -> int:
@@ -88,6 +111,36 @@ def describe(size: str, version: str) -> str:
     ('t5-v1.0-tiny', 'qwen2.5-0.5b')
     """
     return BY_VERSION[version].random_name.format(version=version, size=size)
+
+
+def _check_tokenizer(who: str, architecture: Architecture, tokenizer: Any) -> None:
+    """Refuses a tokenizer whose ids mean something else to the architecture, or nothing.
+
+    A T5's config.json and its tokenizer agree on padding and EOS. Published decoder-only models
+    differ: the tokenizer of an instructed one ends a turn, where the model ends a text. What an
+    encoder was padded with does not matter.
+    """
+    highest = _highest_id(tokenizer)
+    if highest >= architecture.vocab_size:
+        raise InputError(
+            f'--config.{who}.pretrained: its embedding has {architecture.vocab_size} rows, and the '
+            f'tokenizer has ids up to {highest}; name the tokenizer that belongs to it by '
+            '--config.student.tokenizer.'
+        )
+    theirs = (architecture.pad_id, architecture.eos_id)
+    ours = (tokenizer.pad_token_id, tokenizer.eos_token_id)
+    starts_apart = not family_of(architecture).continues_prompt
+    if who == 'student' and starts_apart and theirs != ours:
+        raise InputError(
+            f'--config.{who}.pretrained: its config.json has pad_token_id {theirs[0]} and '
+            f'eos_token_id {theirs[1]}, the tokenizer has {ours[0]} ({tokenizer.pad_token!r}) and '
+            f'{ours[1]} ({tokenizer.eos_token!r}); name the tokenizer that belongs to it by '
+            '--config.student.tokenizer, or correct the file that is wrong.'
+        )
+
+
+def _highest_id(tokenizer: Any) -> int:
+    return max(tokenizer.get_vocab().values())
 
 
 def _ids(family: Family, tokenizer: Any) -> dict[str, int]:

@@ -23,10 +23,13 @@ class EncoderBase:
       config: the architecture.
       compute_dtype: of the matrix products, float32 or bfloat16. Parameters, softmax, positions,
         the statistics of the norms and the logits are float32 in either case.
+      remat: whether the activations within a layer are computed once more for the gradient, which
+        takes less memory and more time, in place of being kept.
     """
 
     config: Any
     compute_dtype: Any = jnp.float32
+    remat: bool = False
 
     def __post_init__(self):
         dtype = jnp.dtype(self.compute_dtype)

@@ -2,9 +2,13 @@
 
 import json
 import pathlib
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, NoReturn
 
 from qcrd_jax.errors import InputError, shown
+from qcrd_jax.models.checks import FieldError
+
+_WHOLE = 1 << 64  # whole numbers below it are read where others are expected
 
 
 class Fields(NamedTuple):
@@ -20,10 +24,10 @@ class Fields(NamedTuple):
             value = self.raw.get(alias)
         if value is None:
             return default
-        if kind is float and type(value) is int:
+        if kind is float and type(value) is int and abs(value) < _WHOLE:
             value = float(value)
         if type(value) is not kind:  # `isinstance` would take true for 1
-            raise InputError(f'{self.path}: {name}: expected {kind.__name__}, got {value!r}.')
+            self._raise(name, f'{kind.__name__}, got {shown(value)}')
         return value
 
     def ids(self, name: str, default: int | None) -> tuple[int, ...]:
@@ -44,4 +48,24 @@ class Fields(NamedTuple):
     def refuse(self, name: str, expected: str) -> NoReturn:
         """Raises InputError, naming the file, the field, what was expected and what came."""
         got = shown(self.raw[name]) if name in self.raw else 'no such field'
-        raise InputError(f'{self.path}: {name}: expected {expected}; got {got}.')
+        self._raise(name, f'{expected}; got {got}')
+
+    def build(self, config: Callable[..., Any], names: Mapping[str, str], **values: Any) -> Any:
+        """Returns a config of these values.
+
+        Args:
+          config: its class.
+          names: what the file calls the fields of the class that it calls otherwise.
+          **values: the fields.
+
+        Raises:
+          InputError: naming the field that the class refuses, as the file calls it.
+        """
+        try:
+            return config(**values)
+        except FieldError as error:
+            name = names.get(error.field, error.field)
+            self._raise(name, f'{error.expected}, got {shown(error.value)}', error)
+
+    def _raise(self, name: str, expected: str, cause: Exception | None = None) -> NoReturn:
+        raise InputError(f'{self.path}: {name}: expected {expected}.') from cause

@@ -63,7 +63,7 @@ class Family:
 
     Attributes:
       model_types: what config.json may call it; the first is what we write.
-      student: its student, of an architecture and a compute dtype.
+      student: its student, of an architecture, a compute dtype, and whether it rematerialises.
       encoder: its encoder, of the same.
       checkpoint: its folders.
       versions: the named sizes of each version.
@@ -73,8 +73,8 @@ class Family:
     """
 
     model_types: tuple[str, ...]
-    student: Callable[[Any, Any], Student]
-    encoder: Callable[[Any, Any], Encoder]
+    student: Callable[[Any, Any, bool], Student]
+    encoder: Callable[[Any, Any, bool], Encoder]
     checkpoint: Checkpoint
     versions: Mapping[str, Mapping[str, Architecture]]
     random_name: str

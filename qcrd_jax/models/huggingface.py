@@ -12,13 +12,21 @@ from typing import Any
 import huggingface_hub
 import safetensors.numpy
 
-from qcrd_jax.errors import InputError
+from qcrd_jax import sums
+from qcrd_jax.errors import InputError, shown
 from qcrd_jax.files import write_json
 from qcrd_jax.models.families import BY_MODEL_TYPE, Architecture, Checkpoint, family_of
+from qcrd_jax.models.foreign_files import (
+    SETTINGS_BYTES,
+    check_size,
+    read_json_object,
+    shown_path,
+)
 from qcrd_jax.models.protocol import Params
-from qcrd_jax.models.safetensors_files import read_json_object
-from qcrd_jax.models.tensor_places import Opened, assemble
+from qcrd_jax.models.tensor_places import Opened, assemble, check
 
+_SETTINGS = ('config.json', 'generation_config.json')
+_WEIGHTS = ('*.safetensors', '*.index.json')
 _DOWNLOADED = ('config.json', 'model*.safetensors', 'model.safetensors.index.json')
 
 
@@ -47,7 +55,7 @@ def load_architecture(
     """Reads only the architecture that `load_student` returns, none of the parameters.
 
     Args, Returns and Raises are those of `load_student`. The files are mapped, for they may have
-    to say whether the head is tied.
+    to say whether the head is tied, and their tensors have to be those of the architecture.
     """
     return _open_student(name_or_path, revision)[1].architecture
 
@@ -61,6 +69,8 @@ def load_encoder(
     """
     folder = _locate(name_or_path, revision, 'discriminator')
     opened = _checkpoint_of(folder).open_encoder(folder)
+    check(folder, opened.places, opened.tensors)
+    sums.check(folder, _WEIGHTS)
     return opened.architecture, assemble(folder, opened.places, opened.tensors)
 
 
@@ -74,8 +84,9 @@ def save_student(
 ) -> None:
     """Writes a folder that the `from_pretrained` of the architecture's class in transformers loads.
 
-    The folder appears whole or not at all. In a folder that exists, each file is replaced whole
-    and files of other names stay.
+    The folder appears whole or not at all, with the digests of its files (`sums`). In a folder that
+    exists, each file is replaced whole and files of other names stay; one in which a killed process
+    replaced only some is refused when it is read.
 
     Args:
       folder: where to write.
@@ -96,12 +107,17 @@ def save_student(
         if tokenizer is not None:
             tokenizer.save_pretrained(temporary)
             form.finish_tokenizer(temporary)
+        names = sums.files_of(temporary)
         for path in temporary.iterdir():
+            shutil.copymode(temporary / 'config.json', path)  # safetensors keeps its file private
             with open(path, 'rb+') as file:
                 os.fsync(file.fileno())
         if not folder.exists():
+            sums.write(temporary, names)
             os.replace(temporary, folder)
         else:
+            # Before the first of them: a folder in which only some are replaced is known as such.
+            sums.update(folder, names, source=temporary)
             for path in sorted(temporary.iterdir()):
                 os.replace(path, folder / path.name)
     finally:
@@ -112,16 +128,23 @@ def _open_student(
     name_or_path: str | os.PathLike, revision: str | None
 ) -> tuple[pathlib.Path, Opened]:
     folder = _locate(name_or_path, revision, 'student')
-    return folder, _checkpoint_of(folder).open_student(folder)
+    opened = _checkpoint_of(folder).open_student(folder)
+    check(folder, opened.places, opened.tensors)
+    sums.check(folder, _WEIGHTS)  # whose size is known by now to be that of the architecture
+    return folder, opened
 
 
 def _checkpoint_of(folder: pathlib.Path) -> Checkpoint:
     """Returns what reads a folder; a config.json that names no type is an old T5's."""
     path = folder / 'config.json'
+    for name in _SETTINGS:
+        check_size(folder / name, SETTINGS_BYTES)
+    sums.check(folder, _SETTINGS)
     model_type = read_json_object(path).get('model_type', 't5')
     if not isinstance(model_type, str) or model_type not in BY_MODEL_TYPE:
         raise InputError(
-            f'{path}: model_type: expected {" | ".join(BY_MODEL_TYPE)}, got {model_type!r}.'
+            f'{shown_path(path)}: model_type: expected {" | ".join(BY_MODEL_TYPE)}, got '
+            f'{shown(model_type)}.'
         )
     return BY_MODEL_TYPE[model_type].checkpoint
 

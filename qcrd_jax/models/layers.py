@@ -66,21 +66,26 @@ class RMSNorm(nn.Module):
         return (x * jax.lax.rsqrt(mean_square + self.epsilon) * scale).astype(self.dtype)
 
 
-def scan_layers(layer: type[nn.Module], length: int, **axes: Any) -> Any:
+def scan_layers(layer: type[nn.Module], length: int, *, remat: bool = False, **axes: Any) -> Any:
     """Returns a module of `length` layers with stacked parameters, run one after another.
 
     Args:
       layer: the module of one layer.
       length: how many.
+      remat: keeps what goes into a layer, and computes what is within once more for the gradient.
       axes: `in_axes` and `out_axes` of `flax.linen.scan`.
     """
+    in_line = length <= 2
+    if remat:
+        # In line, the compiler would find both computations alike and do with the first.
+        layer = nn.remat(layer, prevent_cse=in_line)
     return nn.scan(
         layer,
         variable_axes={'params': 0},
         split_rngs={'params': True, 'dropout': True},
         length=length,
         # Two layers compile and run faster in line; more of them would compile ever longer.
-        unroll=length if length <= 2 else 1,
+        unroll=length if in_line else 1,
         **axes,
     )
 

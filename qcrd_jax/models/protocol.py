@@ -157,3 +157,8 @@ class Student(_Ids, Protocol):
 def parameter_count(params: Params) -> int:
     """Returns the number of scalars in a tree of parameters."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def parameter_bytes(tree: Any) -> int:
+    """Returns how many bytes the arrays of a tree take, or arrays of its shapes would."""
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))

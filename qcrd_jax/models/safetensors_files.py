@@ -4,15 +4,24 @@ The format: eight bytes with the length of a JSON header, the header (dtype, sha
 every tensor), the data. Files are mapped, not read: a tensor costs memory when it is used.
 """
 
-import json
 import math
+import os
 import pathlib
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO
 
 import ml_dtypes
 import numpy as np
 
-from qcrd_jax.errors import InputError
+from qcrd_jax.errors import InputError, shown
+from qcrd_jax.models.foreign_files import (
+    name,
+    open_regular,
+    parse_object,
+    read_json_object,
+    shown_path,
+    some,
+)
+from qcrd_jax.models.stored_tensors import StoredTensor
 
 _DTYPES = {
     'F64': np.dtype(np.float64),
@@ -20,20 +29,14 @@ _DTYPES = {
     'F16': np.dtype(np.float16),
     'BF16': np.dtype(ml_dtypes.bfloat16),
 }
-_LARGEST_HEADER = 100_000_000  # bytes; the limit of the format's own library
+_LARGEST_HEADER = 8 << 20  # bytes; a tensor takes some 150 of them
+_MOST_AXES = 8
+_LONGEST = (1 << 31) - 1  # of an axis
+_MOST_SHARDS = 4096
 _INDEX = 'model.safetensors.index.json'
 
-
-class StoredTensor(NamedTuple):
-    """A tensor in a mapped file.
-
-    Attributes:
-      file: where it is, for messages.
-      data: its values, in the dtype they are stored in.
-    """
-
-    file: pathlib.Path
-    data: np.ndarray
+_Place = tuple[np.dtype, tuple[int, ...], int, int]
+"""Dtype, shape, and where the bytes begin and end after the header."""
 
 
 def read_checkpoint(folder: pathlib.Path) -> dict[str, StoredTensor]:
@@ -42,9 +45,9 @@ def read_checkpoint(folder: pathlib.Path) -> dict[str, StoredTensor]:
     Raises:
       InputError: naming the file and the tensor that is wrong, or how to convert other formats.
     """
-    if (folder / 'model.safetensors').is_file():
+    if os.path.lexists(folder / 'model.safetensors'):
         return read_file(folder / 'model.safetensors')
-    if (folder / _INDEX).is_file():
+    if os.path.lexists(folder / _INDEX):
         return _read_shards(folder)
     others = [
         path.name
@@ -62,76 +65,76 @@ def read_checkpoint(folder: pathlib.Path) -> dict[str, StoredTensor]:
 
 def read_file(path: pathlib.Path) -> dict[str, StoredTensor]:
     """Maps every tensor of one safetensors file, once its header is known to describe the file."""
-    header, start = _read_header(path)
-    available = path.stat().st_size - start
-    places = {name: _place(path, name, entry) for name, entry in header.items()}
-    truncated = [name for name, (_, _, _, end) in places.items() if end > available]
+    with open_regular(path) as file:
+        header, start = _read_header(path, file)
+        available = os.fstat(file.fileno()).st_size - start
+        places = {tensor: _place(path, tensor, entry) for tensor, entry in header.items()}
+        _check_places(path, places, available)
+        if not available:
+            data = np.zeros(0, np.uint8)
+        else:
+            data = np.memmap(file, np.uint8, mode='r', offset=start)
+    return {
+        tensor: StoredTensor(path, data[begin:end].view(dtype).reshape(shape))
+        for tensor, (dtype, shape, begin, end) in places.items()
+    }
+
+
+def _check_places(path: pathlib.Path, places: dict[str, _Place], available: int) -> None:
+    """Refuses tensors that do not follow each other from the first byte of data to the last."""
+    file = shown_path(path)
+    truncated = [tensor for tensor, (_, _, _, end) in places.items() if end > available]
     if truncated:
         raise InputError(
-            f'{path}: the file is truncated, {available} bytes of data are too few for '
+            f'{file}: the file is truncated, {available} bytes of data are too few for '
             f'{some(truncated)}. Copy or download it again.'
         )
     covered = 0
-    for name, (_, _, begin, end) in sorted(places.items(), key=lambda item: item[1][2:]):
+    for tensor, (_, _, begin, end) in sorted(places.items(), key=lambda item: item[1][2:]):
         if begin != covered:
             raise InputError(
-                f'{path}: tensor {name} begins at byte {begin} where {covered} was expected; '
-                'the file is damaged. Copy or download it again.'
+                f'{file}: tensor {name(tensor)} begins at byte {begin} where {covered} was '
+                'expected; the file is damaged. Copy or download it again.'
             )
         covered = end
     if covered != available:
         raise InputError(
-            f'{path}: {available - covered} bytes follow the last tensor; the file is damaged. '
+            f'{file}: {available - covered} bytes follow the last tensor; the file is damaged. '
             'Copy or download it again.'
         )
-    if not available:
-        data = np.zeros(0, np.uint8)
-    else:
-        data = np.memmap(path, np.uint8, mode='r', offset=start)
-    return {
-        name: StoredTensor(path, data[begin:end].view(dtype).reshape(shape))
-        for name, (dtype, shape, begin, end) in places.items()
-    }
-
-
-def some(names: list[str], limit: int = 4) -> str:
-    """Returns the first few names and how many more there are."""
-    more = f' and {len(names) - limit} more' if len(names) > limit else ''
-    return ', '.join(names[:limit]) + more
-
-
-def read_json_object(path: pathlib.Path) -> dict[str, Any]:
-    """Reads a JSON file that holds an object.
-
-    Raises:
-      InputError: if the file is missing, unreadable or holds something else.
-    """
-    try:
-        value = json.loads(path.read_text(encoding='utf-8'))
-    except OSError as error:
-        raise InputError(f'{path}: cannot be read ({error.strerror}).') from error
-    except ValueError as error:
-        raise InputError(f'{path}: not valid JSON ({error}).') from error
-    if not isinstance(value, dict):
-        raise InputError(f'{path}: expected a JSON object, got {type(value).__name__}.')
-    return value
 
 
 def _read_shards(folder: pathlib.Path) -> dict[str, StoredTensor]:
     index = folder / _INDEX
     weight_map = read_json_object(index).get('weight_map')
     if not isinstance(weight_map, dict) or not weight_map:
-        raise InputError(f'{index}: expected an object weight_map from tensors to files.')
-    tensors = {}
-    for name in sorted({str(file) for file in weight_map.values()}):
-        if pathlib.Path(name).name != name:
-            raise InputError(f'{index}: expected names of files beside it, got {name!r}.')
-        if not (folder / name).is_file():
-            lost = [tensor for tensor, file in weight_map.items() if file == name]
-            raise InputError(f'{folder / name}: missing; {index.name} has {some(lost)} in it.')
-        for tensor, stored in read_file(folder / name).items():
+        raise InputError(
+            f'{shown_path(index)}: expected an object weight_map from tensors to files.'
+        )
+    if not all(isinstance(file, str) for file in weight_map.values()):
+        raise InputError(f'{shown_path(index)}: weight_map: expected the name of a file for each.')
+    shards = sorted(set(weight_map.values()))
+    if len(shards) > _MOST_SHARDS:
+        raise InputError(
+            f'{shown_path(index)}: expected at most {_MOST_SHARDS} files, it names {len(shards)}.'
+        )
+    for file in shards:
+        if pathlib.Path(file).name != file:
+            raise InputError(
+                f'{shown_path(index)}: expected names of files beside it, got {shown(file)}.'
+            )
+    tensors: dict[str, StoredTensor] = {}
+    for file in shards:
+        if not (folder / file).exists():
+            lost = [tensor for tensor, shard in weight_map.items() if shard == file]
+            raise InputError(
+                f'{shown_path(folder / file)}: missing; {_INDEX} has {some(lost)} in it.'
+            )
+        for tensor, stored in read_file(folder / file).items():
             if tensor in tensors:
-                raise InputError(f'{stored.file}: {tensor} is in {tensors[tensor].file} as well.')
+                raise InputError(
+                    f'{stored.file}: {name(tensor)} is in {tensors[tensor].file} as well.'
+                )
             tensors[tensor] = stored
     absent = [tensor for tensor in weight_map if tensor not in tensors]
     if absent:
@@ -139,43 +142,46 @@ def _read_shards(folder: pathlib.Path) -> dict[str, StoredTensor]:
     return tensors
 
 
-def _read_header(path: pathlib.Path) -> tuple[dict[str, Any], int]:
-    size = path.stat().st_size
-    with open(path, 'rb') as file:
-        length = int.from_bytes(file.read(8), 'little')
-        if size < 8 or length > min(size - 8, _LARGEST_HEADER):
-            raise InputError(
-                f'{path}: not a whole safetensors file: it has {size} bytes and claims a header '
-                f'of {length}. Copy or download it again.'
-            )
-        text = file.read(length)
-    try:
-        header = json.loads(text)
-    except ValueError as error:
-        raise InputError(f'{path}: the header is not valid JSON ({error}).') from error
-    if not isinstance(header, dict):
-        raise InputError(f'{path}: expected a JSON object as header.')
+def _read_header(path: pathlib.Path, file: BinaryIO) -> tuple[dict[str, Any], int]:
+    size = os.fstat(file.fileno()).st_size
+    length = int.from_bytes(file.read(8), 'little')
+    if size < 8 or length > size - 8:
+        raise InputError(
+            f'{shown_path(path)}: not a whole safetensors file: it has {size} bytes and claims a '
+            f'header of {length}. Copy or download it again.'
+        )
+    if length > _LARGEST_HEADER:
+        raise InputError(
+            f'{shown_path(path)}: claims a header of {length} bytes; expected at most '
+            f'{_LARGEST_HEADER}, for thousands of tensors.'
+        )
+    header = parse_object(f'{shown_path(path)}: the header', file.read(length))
     header.pop('__metadata__', None)
     return header, 8 + length
 
 
-def _place(path: pathlib.Path, name: str, entry: Any) -> tuple[np.dtype, tuple, int, int]:
+def _place(path: pathlib.Path, tensor: str, entry: Any) -> _Place:
     """Returns dtype, shape, begin and end of one tensor, after checking that they agree."""
+    where = f'{shown_path(path)}: tensor {name(tensor)}'
     match entry:
-        case {'dtype': str(dtype), 'shape': [*shape], 'data_offsets': [int(begin), int(end)]}:
+        case {'dtype': str(dtype), 'shape': [*shape], 'data_offsets': [begin, end]}:
             pass
         case _:
-            raise InputError(f'{path}: tensor {name}: expected dtype, shape and data_offsets.')
+            raise InputError(f'{where}: expected dtype, shape and data_offsets.')
     if dtype not in _DTYPES:
         raise InputError(
-            f'{path}: tensor {name} is of dtype {dtype}; expected one of {", ".join(_DTYPES)} '
-            '(quantised checkpoints are not read).'
+            f'{where} is of dtype {name(dtype)}; expected one of {", ".join(_DTYPES)} (quantised '
+            'checkpoints are not read).'
         )
-    if not all(isinstance(n, int) and n >= 0 for n in shape):
-        raise InputError(f'{path}: tensor {name}: expected a shape, got {shape}.')
-    if begin < 0 or end - begin != math.prod(shape) * _DTYPES[dtype].itemsize:
+    # `isinstance` would take true for 1.
+    if len(shape) > _MOST_AXES or not all(type(n) is int and 0 < n <= _LONGEST for n in shape):
         raise InputError(
-            f'{path}: tensor {name}: shape {shape} of {dtype} does not take the bytes '
-            f'{begin} to {end}.'
+            f'{where}: expected a shape of at most {_MOST_AXES} whole numbers from 1 to {_LONGEST}'
+            f', got {shown(shape)}.'
+        )
+    needed = math.prod(shape) * _DTYPES[dtype].itemsize
+    if not (type(begin) is type(end) is int and begin >= 0 and end - begin == needed):
+        raise InputError(
+            f'{where}: shape {shape} of {dtype} takes {needed} bytes, not {shown([begin, end])}.'
         )
     return _DTYPES[dtype], tuple(shape), begin, end

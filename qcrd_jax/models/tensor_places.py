@@ -1,5 +1,7 @@
 """Where the tensors of a Hugging Face checkpoint are in a tree of parameters, both ways."""
 
+import math
+import os
 import pathlib
 from typing import Any, NamedTuple
 
@@ -8,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from qcrd_jax.errors import InputError
+from qcrd_jax.models.foreign_files import some
 from qcrd_jax.models.protocol import Params
-from qcrd_jax.models.safetensors_files import StoredTensor, some
+from qcrd_jax.models.stored_tensors import StoredTensor, parts
 
 
 class Place(NamedTuple):
@@ -36,7 +39,10 @@ def assemble(
     Raises:
       InputError: naming the tensors that are missing, not expected, misshaped or not finite.
     """
-    _check(folder, places, tensors)
+    check(folder, places, tensors)
+    for name in places:
+        if not all(np.isfinite(part).all() for part in parts(tensors[name])):
+            raise InputError(f'{tensors[name].file}: tensor {name} holds NaN or infinity.')
     layers: dict[tuple[str, ...], int] = {}
     for place in places.values():
         if place.layer is not None:
@@ -85,9 +91,26 @@ class Opened(NamedTuple):
     tensors: dict[str, StoredTensor]
 
 
-def _check(
-    folder: pathlib.Path, places: dict[str, Place], tensors: dict[str, StoredTensor]
-) -> None:
+def require_memory(folder: pathlib.Path, places: dict[str, Place]) -> None:
+    """Refuses a config.json of more parameters than this machine's memory holds as float32.
+
+    Nothing has been allocated or compared then.
+    """
+    needed = sum(4 * math.prod(place.stored) for place in places.values())
+    present = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+    if needed > present:
+        raise InputError(
+            f'{folder / "config.json"}: its sizes make parameters of {needed / 2**30:.0f} GiB, '
+            f'and this machine has {present / 2**30:.0f} GiB of memory. Take a smaller student.'
+        )
+
+
+def check(folder: pathlib.Path, places: dict[str, Place], tensors: dict[str, StoredTensor]) -> None:
+    """Refuses tensors whose names or shapes are not those of the places; reads no values.
+
+    Raises:
+      InputError: naming the tensors that are missing, not expected or misshaped.
+    """
     missing = [name for name in places if name not in tensors]
     extra = [name for name in tensors if name not in places]
     misshaped = [
@@ -102,6 +125,3 @@ def _check(
             f'{folder}: the tensors do not fit config.json; {"; ".join(wrong)}. '
             'Check that config.json and the weights are of the same model.'
         )
-    for name in places:
-        if not np.isfinite(tensors[name].data).all():
-            raise InputError(f'{tensors[name].file}: tensor {name} holds NaN or infinity.')

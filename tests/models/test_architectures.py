@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tokenizers
 import transformers
 
 from qcrd_jax.data.tokenizer import load_tokenizer, train_tokenizer
@@ -176,5 +177,35 @@ def test_a_t5_may_be_the_discriminator_of_a_qwen():
     t5 = T5Config(pad_id=7, eos_id=8, start_id=9)
     encoder = architectures.encoder_for(t5, tokenizer, dropout_rate=0.0, compute_dtype='float32')
     assert (encoder.pad_id, encoder.eos_id) == (0, 1)
-    student = architectures.student_for(t5, tokenizer, dropout_rate=0.0, compute_dtype='float32')
+
+
+@pytest.mark.parametrize(('field', 'value'), [('pad_id', 7), ('eos_id', 8)])
+def test_a_t5_whose_ids_are_not_its_tokenizers_is_refused(field, value):
+    tokenizer = train_tokenizer(TEXTS * 2, 200)
+    own = T5Config(start_id=9)
+    student = architectures.student_for(own, tokenizer, dropout_rate=0.0, compute_dtype='float32')
     assert (student.pad_id, student.eos_id, student.start_id) == (0, 1, 9)
+    other = dataclasses.replace(own, **{field: value})
+    with pytest.raises(
+        InputError, match=rf'{field[:3]}_token_id {value}.*the tokenizer has 0 .*1 '
+    ):
+        architectures.student_for(other, tokenizer, dropout_rate=0.0, compute_dtype='float32')
+
+
+def test_ids_beyond_the_embedding_are_refused_and_gaps_are_rows_of_it():
+    backend = tokenizers.Tokenizer(
+        tokenizers.models.WordLevel({'<pad>': 0, '</s>': 1, '<unk>': 2, 'a': 40}, '<unk>')
+    )
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=backend, pad_token='<pad>', eos_token='</s>', unk_token='<unk>'
+    )
+    assert len(tokenizer) == 4
+    for version in ('v1.0', 'qwen3'):
+        assert architectures.random_architecture('tiny', version, tokenizer).vocab_size == 41
+    for make, who in (
+        (architectures.student_for, 'student'),
+        (architectures.encoder_for, 'discriminator'),
+    ):
+        t5 = T5Config(vocab_size=40)  # rows for four tokens, but not for number 40
+        with pytest.raises(InputError, match=rf'{who}\.pretrained: .*40 rows.* ids up to 40'):
+            make(t5, tokenizer, dropout_rate=0.0, compute_dtype='float32')

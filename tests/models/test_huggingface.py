@@ -1,7 +1,10 @@
 """Folders of every architecture: precisions, shards, and every way that one is wrong."""
 
+import dataclasses
 import functools
 import json
+import os
+import pathlib
 import struct
 
 import jax
@@ -10,11 +13,20 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from qcrd_jax import sums
+from qcrd_jax.data.tokenizer import load_tokenizer, train_tokenizer
 from qcrd_jax.errors import InputError
 from qcrd_jax.models.architectures import student_of
 from qcrd_jax.models.huggingface import load_architecture, load_encoder, load_student, save_student
 from tests.support import parity, small
-from tests.support.folders import assert_same, rewrite, set_config, shard, tensors_of
+from tests.support.folders import (
+    assert_same,
+    rewrite,
+    set_config,
+    shard,
+    tensors_of,
+    without_digests,
+)
 
 CONFIGS = {
     't5': small.t5(d_model=6),
@@ -50,7 +62,7 @@ def folder(request, tmp_path):
     """A checkpoint of an architecture, whose name is the folder's."""
     folder = tmp_path / request.param
     save_student(folder, CONFIGS[folder.name], random_params(folder.name))
-    return folder
+    return without_digests(folder)
 
 
 def assert_loads(folder, expected=None):
@@ -159,7 +171,7 @@ def test_truncated_tensors_are_named(folder):
         ({'dtype': 'I8'}, 'dtype I8'),
         ({'shape': [2, 2]}, r'shape \[2, 2\]'),
         ({'shape': [-1, 66]}, 'expected a shape'),
-        ({'data_offsets': [8, 8]}, 'does not take'),
+        ({'data_offsets': [8, 8]}, 'takes 744 bytes, not'),
         ({'data_offsets': None}, 'expected dtype, shape and data_offsets'),
     ],
 )
@@ -243,3 +255,93 @@ def test_the_head_in_the_file_says_whether_it_is_tied(folder):
     config, params = load_student(folder)
     assert not config.tied_head and config == load_architecture(folder)
     np.testing.assert_array_equal(params['head'], embedding + 1)
+
+
+def exported(folder, tokenizer=None, seed=0):
+    """Exports into a folder; what is written differs by seed."""
+    params = jax.tree.map(lambda x: x + seed, random_params(folder.name))
+    save_student(folder, CONFIGS[folder.name], params, tokenizer)
+    return folder
+
+
+READERS = {
+    'config.json': (load_student, load_architecture, load_encoder),
+    'generation_config.json': (load_student, load_architecture, load_encoder),
+    'model.safetensors': (load_student, load_architecture, load_encoder),
+    'tokenizer.json': (lambda folder: load_tokenizer(str(folder)),),
+    'tokenizer_config.json': (lambda folder: load_tokenizer(str(folder)),),
+}
+
+
+@either
+def test_an_export_with_a_flip_in_any_file_is_refused(folder, tmp_path):
+    tokenizer = train_tokenizer(['1 2 3'], required=())
+    ours = exported(tmp_path / 'ours' / 't5', tokenizer)
+    assert {path.name for path in ours.iterdir()} == {*READERS, sums.NAME}
+    assert sums.faults(ours) == []
+    assert {oct(path.stat().st_mode & 0o777) for path in ours.iterdir()} == {
+        oct((folder / 'config.json').stat().st_mode & 0o777)
+    }
+    for name, readers in READERS.items():
+        whole = (ours / name).read_bytes()
+        for place in range(-9, len(whole), max(1, len(whole) // 7)):
+            changed = bytearray(whole)
+            changed[place] ^= 1
+            (ours / name).write_bytes(changed)
+            for read in readers:
+                with pytest.raises(InputError) as caught:
+                    read(ours)
+                assert str(caught.value).startswith(str(ours))
+        (ours / name).unlink()
+        for read in readers:
+            with pytest.raises(InputError):
+                read(ours)
+        (ours / name).write_bytes(whole)
+        for read in readers:
+            read(ours)
+    # A change by hand: the line says how to keep it.
+    set_config(ours, dropout_rate=0.25)
+    with pytest.raises(
+        InputError, match=r"t5: 'config\.json' was changed.* delete .*SHA256SUMS to"
+    ):
+        load_student(ours)
+    without_digests(ours)
+    assert load_student(ours)[0] == dataclasses.replace(CONFIGS['t5'], dropout_rate=0.25)
+
+
+@either
+@pytest.mark.parametrize('digests', ['with digests', 'without'])
+@pytest.mark.parametrize('replaced', range(5))
+def test_an_export_that_was_killed_is_whole_or_refused(
+    folder, tmp_path, monkeypatch, replaced, digests
+):
+    """Killed at each replacement of a file, over an older export or a folder from elsewhere."""
+    tokenizer = train_tokenizer(['1 2 3'], required=())
+    ours = exported(tmp_path / 'ours' / 't5', tokenizer)
+    if digests == 'without':
+        without_digests(ours)
+    old = load_student(ours)
+    rename, count = os.replace, []
+
+    def killed(source, target):
+        count.append(target)
+        if len(count) > replaced:
+            raise KeyboardInterrupt
+        rename(source, target)
+
+    with monkeypatch.context() as patch:
+        # Files of a temporary folder are written whole too: only replacements in ours count.
+        patch.setattr(
+            os, 'replace', lambda a, b: (killed if pathlib.Path(b).parent == ours else rename)(a, b)
+        )
+        with pytest.raises(KeyboardInterrupt):
+            exported(ours, train_tokenizer(['4 5 6 7'], required=()), seed=1)
+    if replaced == 0:
+        assert_same(load_student(ours)[1], old[1])
+    else:
+        with pytest.raises(InputError, match='SHA256SUMS'):
+            load_student(ours)
+            load_tokenizer(str(ours))
+    exported(ours, tokenizer, seed=1)
+    assert_same(load_student(ours)[1], jax.tree.map(lambda x: x + 1, random_params('t5')))
+    assert [path.name for path in ours.parent.iterdir()] == ['t5']

@@ -23,12 +23,14 @@ import pathlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from qcrd_jax import sums
 from qcrd_jax.data.sources import download as downloads
 from qcrd_jax.data.sources import originals
 from qcrd_jax.data.sources.remotes import Download, Remote
 from qcrd_jax.errors import InputError
 from qcrd_jax.files import locked, replacing
 
+_LARGEST_DATASET = 4 << 30  # bytes of all files of a dataset that an archive unpacks to
 _WRITTEN = ('test', 'valid', 'train')  # in this order: where the last is, everything is
 
 ARCHIVE = Remote('https://github.com/google-research/distilling-step-by-step/raw/main/datasets.zip')
@@ -38,7 +40,8 @@ def fetch(name: str, download: Download, folder: pathlib.Path, release: str) -> 
     """Returns the folder of a dataset in the layout of DSS, downloading it if it is not there.
 
     Downloads lie in `<folder>/<release>`, the dataset in `<folder>/<release>/<name>`. The training
-    questions are written last: where they are, everything is, and nothing is asked for again.
+    questions are written last: where they are, everything is, and nothing is asked for again. Then
+    come the digests (`sums`), by which a file that was changed since is known.
 
     Args:
       name: of the dataset.
@@ -51,7 +54,7 @@ def fetch(name: str, download: Download, folder: pathlib.Path, release: str) -> 
       `<name>_valid.json`, and for release 'dss' `llm/<split>_CoT_<i>.json`.
 
     Raises:
-      InputError: if something cannot be downloaded or is not what it should be.
+      InputError: if something cannot be downloaded or is not what it should be, or was changed.
     """
     if release not in download.releases:
         raise InputError(
@@ -60,6 +63,7 @@ def fetch(name: str, download: Download, folder: pathlib.Path, release: str) -> 
     target = folder / release / name
     train = target / f'{name}_train.json'
     if train.is_file():
+        sums.check(target, ('*',))
         return target
     with _alone(folder / release):
         if not train.is_file():  # no other process has fetched it meanwhile
@@ -71,6 +75,7 @@ def fetch(name: str, download: Download, folder: pathlib.Path, release: str) -> 
             else:
                 paths = _download(download.files, folder / release)
                 convert(download.read(*paths), name, download.sizes, target)
+            sums.write(target)
     return target
 
 
@@ -119,23 +124,31 @@ def unpack(
     """
     splits, train = '|'.join(_WRITTEN), f'{name}_train.json'
     with originals.open_zip(archive) as content:
-        found = [path for path in content.namelist() if f'/{path}'.endswith(f'/{name}/{train}')]
+        every = content.infolist()
+        names = [member.filename for member in every]
+        found = [path for path in names if f'/{path}'.endswith(f'/{name}/{train}')]
         root = min(found, key=len, default='').removesuffix(train)
         wanted = re.compile(
             rf'{re.escape(root)}({name}_({splits})\.json|llm/({splits})_CoT_[0-9]+\.json)'
         )
         members = {
-            match[1]: member
-            for member in content.infolist()
-            if (match := wanted.fullmatch(member.filename))
+            match[1]: member for member in every if (match := wanted.fullmatch(member.filename))
         }
+        twice = [path for path in members if names.count(root + path) > 1]
+        if twice:
+            raise InputError(f'{archive}: holds {min(twice)} twice; delete it and try again.')
         questions = {split: f'{name}_{split}.json' for split in _WRITTEN if split in sizes}
         absent = questions.values() - members.keys()
         if absent:
             raise InputError(f'{archive}: holds no {name}/{min(absent)}; delete it and try again.')
-        for path, member in members.items():
-            if member.file_size > downloads.MAX_BYTES:
-                raise InputError(f'{archive}: {path} is larger than {downloads.MAX_BYTES} bytes.')
+        for member in members.values():
+            originals.check_member(archive, member)
+        total = sum(member.file_size for member in members.values())
+        if total > _LARGEST_DATASET:
+            raise InputError(
+                f'{archive}: its files of {name} unpack to {total} bytes; expected at most '
+                f'{_LARGEST_DATASET}. Delete it.'
+            )
         for path in sorted(members.keys() - questions.values()):
             with content.open(members[path]) as lines:
                 _write(target / path, lines)

@@ -11,22 +11,34 @@ import csv
 import io
 import itertools
 import pathlib
+import re
+import stat
 import zipfile
 import zlib
 from collections.abc import Collection, Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from qcrd_jax.data.schema import NLI_CLASSES
 from qcrd_jax.errors import InputError, shown
 from qcrd_jax.files import parse_object, read_json_value, read_jsonl
+from qcrd_jax.models.foreign_files import open_regular
 
 Record = dict[str, Any]
 Records = dict[str, Iterator[Record]]
 """The records of a dataset by the split of their file: 'train', perhaps 'valid', 'test'."""
 
 SVAMP_TRAIN = 800  # questions; DSS trains on these and tests on the other 200
+
+# What an archive of texts may unpack to. Deflate makes 1000 bytes of one at most; texts make ten.
+_LARGEST_MEMBER = 1 << 30  # bytes
+_RATIO = 100
+_SMALL = 1 << 20  # bytes that every file may have
+_LARGEST_DIRECTORY = 4 << 20  # bytes of an archive's list of files; 100 files take about 10 kB
+_END = re.compile(rb'(?=PK\x05\x06.{8}(.{4}))', re.DOTALL)  # the record that says its bytes
+_LARGE_END = b'PK\x06\x07'
+_END_BYTES = 22 + (1 << 16) + 20  # with the longest comment, and what stands before it
 
 _ANLI_LABELS = {name[0]: place for place, name in enumerate(NLI_CLASSES)}  # e, n, c
 
@@ -107,12 +119,12 @@ def anli1(archive: pathlib.Path) -> Records:
 
 def _anli_records(archive: pathlib.Path, path: str) -> Iterator[Record]:
     with open_zip(archive) as content:
-        member = next(
-            (name for name in content.namelist() if f'/{name}'.endswith(f'/{path}')), None
-        )
-        if member is None:
-            raise InputError(f'{archive}: holds no {path}; delete it and try again.')
-        with content.open(member) as file:
+        members = [m for m in content.infolist() if f'/{m.filename}'.endswith(f'/{path}')]
+        if len(members) != 1:
+            found = f'{len(members)} files' if members else 'no'
+            raise InputError(f'{archive}: holds {found} {path}; delete it and try again.')
+        check_member(archive, members[0])
+        with content.open(members[0]) as file:
             for number, line in enumerate(io.TextIOWrapper(file, encoding='utf-8'), start=1):
                 if line.strip():
                     entry = parse_object(f'{archive}/{path}', number, line)
@@ -164,14 +176,56 @@ def open_zip(path: pathlib.Path) -> Iterator[zipfile.ZipFile]:
     """Opens an archive to read from.
 
     Raises:
-      InputError: if it is damaged, now or while it is read from.
+      InputError: if it is damaged, now or while it is read from, or unpacks to more than an archive
+        of texts does.
     """
     try:
-        with zipfile.ZipFile(path) as content:
-            yield content
+        with open_regular(path) as file:
+            _check_directory(path, file)
+            with zipfile.ZipFile(file) as content:
+                yield content
     except (zipfile.BadZipFile, zlib.error, EOFError, UnicodeDecodeError, RuntimeError) as error:
         # A RuntimeError: encrypted, or compressed in a way that Python does not know.
         raise InputError(f'{path}: is no good zip archive ({error}); delete it.') from error
+
+
+def check_member(archive: pathlib.Path, member: zipfile.ZipInfo) -> None:
+    """Refuses a file of an archive that is no plain one, or unpacks to more than texts do.
+
+    When it is read, it gives no more bytes than its entry says.
+
+    Raises:
+      InputError: naming the archive and the file.
+    """
+    place = f'{archive}: {shown(member.filename)}'
+    kind = stat.S_IFMT(member.external_attr >> 16)
+    if member.is_dir() or kind not in (0, stat.S_IFREG):
+        raise InputError(f'{place} is no plain file; delete the archive.')
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        # The others take as much memory as the file asks for.
+        raise InputError(f'{place} is compressed in a way that is not read; delete the archive.')
+    most = min(_LARGEST_MEMBER, _SMALL + _RATIO * member.compress_size)
+    if member.file_size > most:
+        raise InputError(
+            f'{place} unpacks from {member.compress_size} bytes to {member.file_size}; expected at '
+            f'most {most}. Delete the archive.'
+        )
+
+
+def _check_directory(path: pathlib.Path, file: BinaryIO) -> None:
+    """Refuses an archive of too many files, before `zipfile` makes an object of every one.
+
+    Its list of files is found by a record near the end, or by one for large archives before that.
+    """
+    file.seek(max(0, file.seek(0, io.SEEK_END) - _END_BYTES))
+    end = file.read()
+    file.seek(0)
+    sizes = [int.from_bytes(found[1], 'little') for found in _END.finditer(end)]
+    if _LARGE_END in end or max(sizes, default=0) > _LARGEST_DIRECTORY:
+        raise InputError(
+            f'{path}: expected a list of files of at most {_LARGEST_DIRECTORY} bytes, it says that '
+            'it has a larger one; delete it.'
+        )
 
 
 # --- Fields ---------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ pyarrow takes a while to import, so it is imported where it is needed.
 
 import pathlib
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from qcrd_jax.errors import InputError
@@ -18,6 +18,10 @@ FIELDS = (
 
 _SPLIT = re.compile(r'(train|validation|valid|dev|test)(?![a-z])')
 _BATCH = 256  # rows in memory as Python objects
+# What a file of texts may decode to: compressed they have a tenth, and values may be repeated.
+_RATIO = 100
+_SMALL_CHUNK = 1 << 20  # bytes of a column that any group of rows may have
+_SMALL_FILE = 1 << 30  # bytes that any file may decode to
 _BUFFER = 1 << 20  # bytes read at once of a column
 
 
@@ -63,7 +67,7 @@ def rows(path: pathlib.Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yields (number from 1, record) of the rows of a Parquet file, with the columns of `FIELDS`.
 
     Raises:
-      InputError: if the file is missing or is no Parquet.
+      InputError: if the file is missing or is no Parquet, or decodes to more than texts do.
     """
     import pyarrow
     import pyarrow.parquet
@@ -80,7 +84,15 @@ def rows(path: pathlib.Path) -> Iterator[tuple[int, dict[str, Any]]]:
                     f'{path}: expected columns "input" and "label", got '
                     f'{", ".join(file.schema_arrow.names) or "none"}.'
                 )
+            _check_sizes(path, file.metadata, columns)
+            decoded, most = 0, _SMALL_FILE + _RATIO * path.stat().st_size
             for batch in file.iter_batches(_BATCH, columns=columns, use_threads=False):
+                decoded += batch.nbytes
+                if decoded > most:
+                    raise InputError(
+                        f'{path}: its first {number + len(batch)} rows decode to {decoded} bytes; '
+                        f'expected at most {most} of a file of that size.'
+                    )
                 for record in batch.to_pylist():
                     number += 1
                     yield number, record
@@ -93,3 +105,18 @@ def rows(path: pathlib.Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise InputError(
             f'{path}: cannot be read as Parquet after row {number} ({error}).'
         ) from error
+
+
+def _check_sizes(path: pathlib.Path, metadata: Any, columns: Collection[str]) -> None:
+    """Refuses columns that unpack to much more than they take, before pyarrow unpacks them."""
+    for group in range(metadata.num_row_groups):
+        for place in range(metadata.num_columns):
+            chunk = metadata.row_group(group).column(place)
+            if chunk.path_in_schema.split('.')[0] not in columns:
+                continue
+            packed, unpacked = chunk.total_compressed_size, chunk.total_uncompressed_size
+            if not 0 <= unpacked <= _SMALL_CHUNK + _RATIO * packed:
+                raise InputError(
+                    f'{path}: column {chunk.path_in_schema!r} unpacks from {packed} bytes to '
+                    f'{unpacked}; expected at most {_RATIO} times as many.'
+                )

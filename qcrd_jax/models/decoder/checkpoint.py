@@ -11,20 +11,37 @@ from typing import Any
 
 import numpy as np
 
-from qcrd_jax.errors import InputError
 from qcrd_jax.files import write_json
 from qcrd_jax.models.config_fields import Fields
 from qcrd_jax.models.decoder import rope
 from qcrd_jax.models.decoder.config import DecoderConfig
+from qcrd_jax.models.foreign_files import read_json_object
 from qcrd_jax.models.protocol import Params
-from qcrd_jax.models.safetensors_files import StoredTensor, read_checkpoint, read_json_object
-from qcrd_jax.models.tensor_places import Opened, Place, take_apart
+from qcrd_jax.models.safetensors_files import read_checkpoint
+from qcrd_jax.models.stored_tensors import StoredTensor, same_values
+from qcrd_jax.models.tensor_places import Opened, Place, require_memory, take_apart
 
 _HEAD = 'lm_head.weight'
 _EMBEDDING = 'model.embed_tokens.weight'
 _FREQUENCIES = '.rotary_emb.inv_freq'  # old files carry them; they follow from config.json
 _START = 'answer_start_token_id'  # a field of ours; transformers keeps what it does not know
 _AS_IT_IS = ('TokenizersBackend', 'PreTrainedTokenizerFast')  # classes that read tokenizer.json
+# What a config.json calls the fields of ours that have other names there.
+_FIELDS = {
+    'd_model': 'hidden_size',
+    'd_kv': 'head_dim',
+    'd_ff': 'intermediate_size',
+    'num_heads': 'num_attention_heads',
+    'num_kv_heads': 'num_key_value_heads',
+    'num_layers': 'num_hidden_layers',
+    'norm_epsilon': 'rms_norm_eps',
+    'dropout_rate': 'attention_dropout',
+    'max_positions': 'max_position_embeddings',
+    'pad_id': 'pad_token_id',
+    'eos_id': 'eos_token_id',
+    'stop_ids': 'eos_token_id',
+    'start_id': _START,
+}
 # The values that we compute of fields that a config.json may have, whatever its family.
 _COMPUTED: dict[str, tuple[Any, ...]] = {
     'hidden_act': ('silu',),
@@ -61,11 +78,12 @@ class DecoderCheckpoint:
 
     def open_student(self, folder: pathlib.Path) -> Opened:
         """Maps a causal language model; the parameters are those of `DecoderStudent`."""
-        config, tensors = self.read_config(folder / 'config.json'), _read_tensors(folder)
+        config, tensors = self._open(folder)
         head = tensors.get(_HEAD)
         if config.tied_head and head is not None:
             # What is in the file decides, as in transformers: two matrices that differ are two.
-            if np.array_equal(head.data, tensors.get(_EMBEDDING, head).data):
+            table = (config.vocab_size, config.d_model)
+            if same_values(head, tensors.get(_EMBEDDING, head), table):
                 tensors.setdefault(_EMBEDDING, tensors.pop(_HEAD))
             else:
                 config = dataclasses.replace(config, tied_head=False)
@@ -73,11 +91,16 @@ class DecoderCheckpoint:
 
     def open_encoder(self, folder: pathlib.Path) -> Opened:
         """Maps a body, of a language model or by itself; the parameters are `DecoderEncoder`'s."""
-        config, tensors = self.read_config(folder / 'config.json'), _read_tensors(folder)
+        config, tensors = self._open(folder)
         head = tensors.pop(_HEAD, None)
         if config.tied_head and head is not None:
             tensors.setdefault(_EMBEDDING, head)
         return Opened(config, _places(dataclasses.replace(config, tied_head=True)), tensors)
+
+    def _open(self, folder: pathlib.Path) -> tuple[DecoderConfig, dict[str, StoredTensor]]:
+        config = self.read_config(folder / 'config.json')
+        require_memory(folder, _places(config))
+        return config, _read_tensors(folder)
 
     def read_config(self, path: pathlib.Path) -> DecoderConfig:
         """Reads a config.json; fields it lacks have the values that Hugging Face gives them.
@@ -109,33 +132,35 @@ class DecoderCheckpoint:
         vocab_size, pad_id = get('vocab_size', int), fields.get('pad_token_id', int, -1)
         if pad_id in (-1, stop_ids[0]):
             pad_id = vocab_size - (2 if stop_ids[0] == vocab_size - 1 else 1)
-        try:
-            return DecoderConfig(
-                model_type=self.model_type,
-                vocab_size=vocab_size,
-                d_model=width,
-                d_kv=get('head_dim', int) or width // max(heads, 1),
-                d_ff=get('intermediate_size', int),
-                num_heads=heads,
-                num_kv_heads=fields.get('num_key_value_heads', int, key_heads),
-                num_layers=get('num_hidden_layers', int),
-                qkv_bias=self.qkv_bias,
-                qk_norm=self.qk_norm,
-                rope_theta=rope.read_theta(fields),
-                rope_scaling=rope.read_scaling(fields, get('max_position_embeddings', int)),
-                tied_head=fields.get('tie_word_embeddings', bool, False),
-                norm_epsilon=fields.get('rms_norm_eps', float, 1e-6),
-                dropout_rate=fields.get('attention_dropout', float, 0.0),
-                max_positions=get('max_position_embeddings', int),
-                pad_id=pad_id,
-                eos_id=stop_ids[0],
-                start_id=fields.get(_START, int, stop_ids[0]),
-                stop_ids=tuple(sorted(stop_ids)) if len(stop_ids) > 1 else (),
-            )
-        except InputError:
-            raise
-        except ValueError as error:
-            raise InputError(f'{path}: {error}') from error
+        names = _FIELDS
+        head_width = get('head_dim', int)
+        if head_width is None:
+            head_width = width // max(heads, 1)
+            names = {**_FIELDS, 'd_kv': 'hidden_size / num_attention_heads'}
+        return fields.build(
+            DecoderConfig,
+            names,
+            model_type=self.model_type,
+            vocab_size=vocab_size,
+            d_model=width,
+            d_kv=head_width,
+            d_ff=get('intermediate_size', int),
+            num_heads=heads,
+            num_kv_heads=fields.get('num_key_value_heads', int, key_heads),
+            num_layers=get('num_hidden_layers', int),
+            qkv_bias=self.qkv_bias,
+            qk_norm=self.qk_norm,
+            rope_theta=rope.read_theta(fields),
+            rope_scaling=rope.read_scaling(fields, get('max_position_embeddings', int)),
+            tied_head=fields.get('tie_word_embeddings', bool, False),
+            norm_epsilon=fields.get('rms_norm_eps', float, 1e-6),
+            dropout_rate=fields.get('attention_dropout', float, 0.0),
+            max_positions=get('max_position_embeddings', int),
+            pad_id=pad_id,
+            eos_id=stop_ids[0],
+            start_id=fields.get(_START, int, stop_ids[0]),
+            stop_ids=tuple(sorted(stop_ids)) if len(stop_ids) > 1 else (),
+        )
 
     def to_tensors(self, config: DecoderConfig, params: Params) -> dict[str, np.ndarray]:
         """Returns what is written, by name."""

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from qcrd_jax.models.checks import check_config, require
+from qcrd_jax.models.checks import MOST_POSITIONS, check_config, require, require_number
 
 SCALINGS = ('linear', 'llama3')
 
@@ -30,10 +30,13 @@ class RopeScaling:
 
     def __post_init__(self):
         require(self, 'kind', self.kind in SCALINGS, f'one of {", ".join(SCALINGS)}')
-        require(self, 'factor', self.factor > 0, 'more than 0')
+        require_number(self, 'factor', 1e-6)
+        require_number(self, 'low_turns', 0.0)
+        require_number(self, 'high_turns', 0.0)
         ordered = self.high_turns > self.low_turns
-        require(self, 'high_turns', ordered, f'more than low_turns = {self.low_turns}')
-        require(self, 'original_positions', self.original_positions >= 1, 'at least 1')
+        require(self, 'high_turns', ordered, f'more than the low one, {self.low_turns}')
+        counted = 1 <= self.original_positions <= MOST_POSITIONS
+        require(self, 'original_positions', counted, f'from 1 to {MOST_POSITIONS}')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -91,8 +94,11 @@ class DecoderConfig:
         check_config(self, 'num_kv_heads', 'num_layers', 'max_positions')
         require(self, 'd_kv', self.d_kv % 2 == 0, 'an even number')
         shared = self.num_heads % self.num_kv_heads == 0
-        require(self, 'num_kv_heads', shared, f'a divisor of num_heads = {self.num_heads}')
-        require(self, 'rope_theta', self.rope_theta > 0, 'more than 0')
+        require(self, 'num_kv_heads', shared, f'a divisor of the {self.num_heads} heads')
+        require_number(self, 'rope_theta', 1e-6)
+        for token in self.stop_ids:
+            fits = type(token) is int and 0 <= token < self.vocab_size
+            require(self, 'stop_ids', fits, f'ids below vocab_size = {self.vocab_size}')
         # What is padded is not learned, and EOS must be.
         apart = self.pad_id != self.eos_id
         require(self, 'pad_id', apart, f'another id than eos_id = {self.eos_id}')

@@ -254,6 +254,7 @@ class Body(nn.Module):
 
     config: DecoderConfig
     dtype: Any
+    remat: bool = False
 
     @nn.compact
     def __call__(
@@ -266,7 +267,7 @@ class Body(nn.Module):
         """
         c = self.config
         by_layer = (nn.broadcast, nn.broadcast, nn.broadcast, 1, 1)
-        scanned = scan_layers(Layer, c.num_layers, in_axes=by_layer, out_axes=1)
+        scanned = scan_layers(Layer, c.num_layers, remat=self.remat, in_axes=by_layer, out_axes=1)
         x, own = scanned(c, self.dtype, name='layers')(
             x, rotation, mask, past.mask, past.keys, past.values
         )

@@ -5,6 +5,14 @@ from typing import Any, NoReturn
 from qcrd_jax.models.config_fields import Fields
 from qcrd_jax.models.decoder.config import SCALINGS, DecoderConfig, RopeScaling
 
+# What a config.json calls the fields of a `RopeScaling`.
+_FIELDS = {
+    'factor': 'factor',
+    'low_turns': 'low_freq_factor',
+    'high_turns': 'high_freq_factor',
+    'original_positions': 'original_max_position_embeddings',
+}
+
 
 def read_theta(fields: Fields) -> float:
     """Returns the base of the wavelengths."""
@@ -36,12 +44,15 @@ def read_scaling(fields: Fields, max_positions: int) -> RopeScaling | None:
             "a model is as it was trained, up to that training's length",
         )
     factor = _number(fields, rope, 'factor')
+    names = {ours: f'{_name(fields)}.{theirs}' for ours, theirs in _FIELDS.items()}
     if kind == 'linear':
-        return RopeScaling(kind, factor)
+        return fields.build(RopeScaling, names, kind=kind, factor=factor)
     original = rope.get('original_max_position_embeddings', int, max_positions)
-    return RopeScaling(
-        kind,
-        factor,
+    return fields.build(
+        RopeScaling,
+        names,
+        kind=kind,
+        factor=factor,
         low_turns=_number(fields, rope, 'low_freq_factor'),
         high_turns=_number(fields, rope, 'high_freq_factor'),
         original_positions=fields.get('original_max_position_embeddings', int, original),

@@ -73,7 +73,7 @@ class DecoderStudent(StudentBase):
     @property
     def encoder(self) -> 'DecoderEncoder':
         """The body, which reads text as the student does."""
-        return DecoderEncoder(self.config, self.compute_dtype)
+        return DecoderEncoder(self.config, self.compute_dtype, self.remat)
 
     @property
     def cache_axes(self) -> DecoderCache:
@@ -111,7 +111,7 @@ class DecoderStudent(StudentBase):
         """Returns the logits of the targets, teacher-forced."""
         places = jnp.arange(targets.shape[-1])
         states, _ = apply(
-            decoder_layers.Body(self.config, self.compute_dtype),
+            decoder_layers.Body(self.config, self.compute_dtype, self.remat),
             params['body'],
             self.embed_shifted(params, targets),
             decoder_layers.Rotation.at(self.config, context.lengths[:, None] + places),
@@ -227,7 +227,7 @@ class DecoderEncoder(EncoderBase):
         places = jnp.arange(tokens.shape[1])
         causal = places[None, :] <= places[:, None]
         return apply(
-            decoder_layers.Body(self.config, self.compute_dtype),
+            decoder_layers.Body(self.config, self.compute_dtype, self.remat),
             params['body'],
             self.embed(params, tokens[:, None]),
             decoder_layers.Rotation.at(self.config, positions),

@@ -11,13 +11,27 @@ import numpy as np
 
 from qcrd_jax.errors import InputError
 from qcrd_jax.models.config_fields import Fields
+from qcrd_jax.models.foreign_files import read_json_object
 from qcrd_jax.models.protocol import Params
-from qcrd_jax.models.safetensors_files import StoredTensor, read_checkpoint, read_json_object
+from qcrd_jax.models.safetensors_files import read_checkpoint
+from qcrd_jax.models.stored_tensors import StoredTensor, same_values
 from qcrd_jax.models.t5.config import T5Config
-from qcrd_jax.models.tensor_places import Opened, Place, take_apart
+from qcrd_jax.models.tensor_places import Opened, Place, require_memory, take_apart
 
 _EMBEDDINGS = ('shared.weight', 'encoder.embed_tokens.weight', 'decoder.embed_tokens.weight')
 _HEAD = 'lm_head.weight'
+# What a config.json calls the fields of ours that have other names there.
+_FIELDS = {
+    'encoder_layers': 'num_layers',
+    'decoder_layers': 'num_decoder_layers',
+    'activation': 'feed_forward_proj',
+    'relative_buckets': 'relative_attention_num_buckets',
+    'relative_max_distance': 'relative_attention_max_distance',
+    'norm_epsilon': 'layer_norm_epsilon',
+    'pad_id': 'pad_token_id',
+    'eos_id': 'eos_token_id',
+    'start_id': 'decoder_start_token_id',
+}
 # Early releases carry it; the models do not read it, for cross-attention has no position bias.
 _STRAY = 'decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight'
 
@@ -25,13 +39,14 @@ _STRAY = 'decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight
 def open_student(folder: pathlib.Path) -> Opened:
     """Maps an encoder-decoder; the parameters are those of `T5Student`."""
     config = read_config(folder / 'config.json')
+    require_memory(folder, _places(config))
     tensors = read_checkpoint(folder)
     tensors.pop(_STRAY, None)
-    embedding = _pop_embedding(folder, tensors)
+    embedding = _pop_embedding(folder, config, tensors)
     head = tensors.pop(_HEAD, embedding)
     # What is in the file decides, not `tie_word_embeddings`: it is false in checkpoints that
     # share the matrix and, once transformers 5 saved them, true in checkpoints that do not.
-    tied = head is embedding or np.array_equal(head.data, embedding.data)
+    tied = head is embedding or same_values(head, embedding, (config.vocab_size, config.d_model))
     config = dataclasses.replace(config, tied_head=tied)
     tensors['shared.weight'] = embedding
     if not tied:
@@ -42,15 +57,16 @@ def open_student(folder: pathlib.Path) -> Opened:
 def open_encoder(folder: pathlib.Path) -> Opened:
     """Maps an encoder, of a whole T5 or by itself; the parameters are those of `T5Encoder`."""
     config = read_config(folder / 'config.json')
+    places = _places(dataclasses.replace(config, tied_head=True), stacks=('encoder',))
+    require_memory(folder, places)
     tensors = {
         name: tensor
         for name, tensor in read_checkpoint(folder).items()
         if not name.startswith(('decoder.block.', 'decoder.final_layer_norm.'))
     }
-    embedding = _pop_embedding(folder, tensors)
+    embedding = _pop_embedding(folder, config, tensors)
     tensors.pop(_HEAD, None)
     tensors['shared.weight'] = embedding
-    places = _places(dataclasses.replace(config, tied_head=True), stacks=('encoder',))
     return Opened(config, places, tensors)
 
 
@@ -70,28 +86,28 @@ def read_config(path: pathlib.Path) -> T5Config:
         scaled = fields.get('scale_decoder_outputs', bool, scaled)
     pad_id = fields.get('pad_token_id', int, 0)
     eos_id, *_ = fields.ids('eos_token_id', None) or (1,)  # of several the first one counts
-    try:
-        return T5Config(
-            vocab_size=fields.get('vocab_size', int, 250112 if mt5 else 32128),
-            d_model=fields.get('d_model', int, 512, 'hidden_size'),
-            d_kv=fields.get('d_kv', int, 64, 'head_dim'),
-            d_ff=fields.get('d_ff', int, 1024 if mt5 else 2048),
-            num_heads=fields.get('num_heads', int, 6 if mt5 else 8, 'num_attention_heads'),
-            encoder_layers=layers,
-            decoder_layers=fields.get('num_decoder_layers', int, layers),
-            activation=fields.get('dense_act_fn', str, activation),
-            gated=fields.get('is_gated_act', bool, projection.startswith('gated-')),
-            scale_decoder_outputs=scaled,
-            relative_buckets=fields.get('relative_attention_num_buckets', int, 32),
-            relative_max_distance=fields.get('relative_attention_max_distance', int, 128),
-            norm_epsilon=fields.get('layer_norm_epsilon', float, 1e-6),
-            dropout_rate=fields.get('dropout_rate', float, 0.1),
-            pad_id=pad_id,
-            eos_id=eos_id,
-            start_id=fields.get('decoder_start_token_id', int, pad_id),
-        )
-    except ValueError as error:
-        raise InputError(f'{path}: {error}') from error
+    names = {**_FIELDS, 'activation': 'dense_act_fn'} if 'dense_act_fn' in fields.raw else _FIELDS
+    return fields.build(
+        T5Config,
+        names,
+        vocab_size=fields.get('vocab_size', int, 250112 if mt5 else 32128),
+        d_model=fields.get('d_model', int, 512, 'hidden_size'),
+        d_kv=fields.get('d_kv', int, 64, 'head_dim'),
+        d_ff=fields.get('d_ff', int, 1024 if mt5 else 2048),
+        num_heads=fields.get('num_heads', int, 6 if mt5 else 8, 'num_attention_heads'),
+        encoder_layers=layers,
+        decoder_layers=fields.get('num_decoder_layers', int, layers),
+        activation=fields.get('dense_act_fn', str, activation),
+        gated=fields.get('is_gated_act', bool, projection.startswith('gated-')),
+        scale_decoder_outputs=scaled,
+        relative_buckets=fields.get('relative_attention_num_buckets', int, 32),
+        relative_max_distance=fields.get('relative_attention_max_distance', int, 128),
+        norm_epsilon=fields.get('layer_norm_epsilon', float, 1e-6),
+        dropout_rate=fields.get('dropout_rate', float, 0.1),
+        pad_id=pad_id,
+        eos_id=eos_id,
+        start_id=fields.get('decoder_start_token_id', int, pad_id),
+    )
 
 
 def _places(config: T5Config, stacks: tuple[str, ...] = ('encoder', 'decoder')) -> dict[str, Place]:
@@ -138,7 +154,9 @@ def _places(config: T5Config, stacks: tuple[str, ...] = ('encoder', 'decoder')) 
     return places
 
 
-def _pop_embedding(folder: pathlib.Path, tensors: dict[str, StoredTensor]) -> StoredTensor:
+def _pop_embedding(
+    folder: pathlib.Path, config: T5Config, tensors: dict[str, StoredTensor]
+) -> StoredTensor:
     """Takes the embedding out of `tensors`, under whichever of its names it is there."""
     found = {name: tensors.pop(name) for name in _EMBEDDINGS if name in tensors}
     if not found and _HEAD in tensors:
@@ -147,10 +165,10 @@ def _pop_embedding(folder: pathlib.Path, tensors: dict[str, StoredTensor]) -> St
         raise InputError(f'{folder}: no embedding: none of {", ".join(_EMBEDDINGS)} is there.')
     first, *others = found.items()
     for name, tensor in others:
-        if not np.array_equal(tensor.data, first[1].data):
+        if not same_values(tensor, first[1], (config.vocab_size, config.d_model)):
             raise InputError(
-                f'{folder}: {name} differs from {first[0]}; expected one embedding for the '
-                'encoder and the decoder.'
+                f'{folder}: {name} differs from {first[0]}; expected one embedding for the encoder '
+                f'and the decoder, of the shape {(config.vocab_size, config.d_model)}.'
             )
     return first[1]
 

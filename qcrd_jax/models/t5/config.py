@@ -8,7 +8,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from qcrd_jax.models.checks import check_config, require
+from qcrd_jax.models.checks import MOST_BUCKETS, MOST_POSITIONS, check_config, require
 
 _exact_gelu = functools.partial(jax.nn.gelu, approximate=False)
 _tanh_gelu = functools.partial(jax.nn.gelu, approximate=True)
@@ -106,11 +106,12 @@ class T5Config:
         known = self.activation in ACTIVATIONS
         require(self, 'activation', known, f'one of {", ".join(ACTIVATIONS)}')
         # Half of the buckets are for each direction, half of those for exact distances.
-        fits = self.relative_buckets >= 4 and self.relative_buckets % 2 == 0
-        require(self, 'relative_buckets', fits, 'an even number of at least 4')
+        fits = 4 <= self.relative_buckets <= MOST_BUCKETS and self.relative_buckets % 2 == 0
+        require(self, 'relative_buckets', fits, f'an even number from 4 to {MOST_BUCKETS}')
         half = self.relative_buckets // 2
-        far = self.relative_max_distance > half
-        require(self, 'relative_max_distance', far, f'more than relative_buckets / 2 = {half}')
+        far = half < self.relative_max_distance <= MOST_POSITIONS
+        expected = f'more than relative_buckets / 2 = {half}, and at most {MOST_POSITIONS}'
+        require(self, 'relative_max_distance', far, expected)
 
     @classmethod
     def named(cls, size: str, vocab_size: int = 32128, version: str = 'v1.0') -> 'T5Config':

@@ -232,6 +232,7 @@ class _Stack(nn.Module):
 
     config: T5Config
     dtype: Any
+    remat: bool = False
 
     def relative_bias(self, distances: np.ndarray, bidirectional: bool) -> jax.Array:
         """Returns [N, ...]: the bias of each distance, learnt per head and bucket."""
@@ -253,7 +254,7 @@ class _Stack(nn.Module):
         """Runs the scanned layers; all but x is the same for every layer."""
         c = self.config
         dropout = Dropout(c.dropout_rate, shared_axis)
-        scanned = scan_layers(layer, length, in_axes=nn.broadcast)
+        scanned = scan_layers(layer, length, remat=self.remat, in_axes=nn.broadcast)
         x, _ = scanned(c, self.dtype, name='layers')(dropout(x), *shared)
         return dropout(RMSNorm(c.norm_epsilon, self.dtype, name='final_norm')(x))
 

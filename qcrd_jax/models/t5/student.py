@@ -60,7 +60,7 @@ class T5Student(StudentBase):
     @property
     def encoder(self) -> 'T5Encoder':
         """What encodes the questions."""
-        return T5Encoder(self.config, self.compute_dtype)
+        return T5Encoder(self.config, self.compute_dtype, self.remat)
 
     @property
     def cache_axes(self) -> T5Cache:
@@ -100,7 +100,7 @@ class T5Student(StudentBase):
     ) -> Float[Array, 'B R T V']:
         """Returns the logits of the targets, teacher-forced."""
         states = apply(
-            t5_layers.DecoderStack(self.config, self.compute_dtype),
+            t5_layers.DecoderStack(self.config, self.compute_dtype, self.remat),
             params['decoder'],
             self.embed_shifted(params, targets),
             context.states,
@@ -209,5 +209,5 @@ class T5Encoder(EncoderBase):
     ) -> Float[Array, 'B S D']:
         """Returns the encoder's output."""
         x = self.embed(params, tokens)
-        stack = t5_layers.EncoderStack(self.config, self.compute_dtype)
+        stack = t5_layers.EncoderStack(self.config, self.compute_dtype, self.remat)
         return apply(stack, params['encoder'], x, mask, dropout_key=dropout_key)

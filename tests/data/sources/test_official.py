@@ -3,12 +3,14 @@
 import importlib.util
 import json
 import pathlib
+import stat
 import threading
 import time
+import zipfile
 
 import pytest
 
-from qcrd_jax.data.sources import download as downloads
+from qcrd_jax import sums
 from qcrd_jax.data.sources import official, originals
 from qcrd_jax.data.sources.official import Remote
 from qcrd_jax.errors import InputError
@@ -106,7 +108,7 @@ def files(folder):
     return {
         str(path.relative_to(folder)): path.read_text()
         for path in folder.rglob('*')
-        if path.is_file()
+        if path.is_file() and path.name != sums.NAME
     }
 
 
@@ -220,10 +222,69 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
 def test_a_member_that_is_too_large_is_not_unpacked(tmp_path, sizes, monkeypatch):
     sizes('anli1', train=3, valid=1, test=2)
     put(tmp_path, 'dss', datasets_zip=archive(dss_members()))
-    monkeypatch.setattr(downloads, 'MAX_BYTES', 40)
-    with pytest.raises(InputError, match=r'train.* is larger than 40 bytes'):
+    monkeypatch.setattr(originals, '_LARGEST_MEMBER', 30)
+    with pytest.raises(InputError, match=r'train.* unpacks from .* bytes to .* at most 30'):
         fetch('anli1', tmp_path, 'dss')
     assert not list(tmp_path.rglob('*_train.json'))
+
+
+def as_link(member, text):
+    member.external_attr = (stat.S_IFLNK | 0o777) << 16
+    return '/etc/passwd'
+
+
+def with_bzip2(member, text):
+    member.compress_type = zipfile.ZIP_BZIP2
+    return text
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (lambda member, text: text + ' ' * (2 << 20), 'train_CoT_10.* unpacks from .* to 2097160'),
+        (as_link, 'train_CoT_10.* is no plain file'),
+        (with_bzip2, 'train_CoT_10.* is compressed in a way that is not read'),
+    ],
+)
+def test_a_bomb_or_a_link_in_an_archive_is_not_unpacked(change, message, tmp_path, sizes):
+    sizes('anli1', train=3, valid=1, test=2)
+    path = tmp_path / 'dss' / 'datasets.zip'
+    path.parent.mkdir()
+    with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as content:
+        for name, text in dss_members().items():
+            member = zipfile.ZipInfo(name)
+            member.compress_type = zipfile.ZIP_DEFLATED
+            text = change(member, text) if name.endswith('train_CoT_10.json') else text
+            content.writestr(member, text)
+    with pytest.raises(InputError, match=message):
+        fetch('anli1', tmp_path, 'dss')
+    assert not list(tmp_path.rglob('*_train.json'))
+    assert not list(tmp_path.rglob('*.tmp'))
+
+
+def test_a_file_that_an_archive_holds_twice_is_refused(tmp_path, sizes):
+    sizes('anli1', train=3, valid=1, test=2)
+    path = tmp_path / 'dss' / 'datasets.zip'
+    path.parent.mkdir()
+    with zipfile.ZipFile(path, 'w') as content, pytest.warns(UserWarning, match='Duplicate'):
+        for name, text in [*dss_members().items(), *dss_members().items()]:
+            content.writestr(name, text)
+    with pytest.raises(InputError, match=r'datasets\.zip: holds anli1_test\.json twice'):
+        fetch('anli1', tmp_path, 'dss')
+
+
+@pytest.mark.parametrize('large', [False, True])
+def test_an_archive_of_too_many_files_is_not_listed(large, tmp_path, sizes, monkeypatch):
+    sizes('anli1', train=3, valid=1, test=2)
+    data = archive(dss_members())
+    if large:  # the record that overrules the others in archives of more than 4 GiB
+        end = data.rindex(b'PK\5\6')
+        data = data[:end] + b'PK\6\7'.ljust(20, b'\0') + data[end:]
+    else:
+        monkeypatch.setattr(originals, '_LARGEST_DIRECTORY', 100)
+    put(tmp_path, 'dss', datasets_zip=data)
+    with pytest.raises(InputError, match=r'datasets\.zip: expected a list of files of at most'):
+        fetch('anli1', tmp_path, 'dss')
 
 
 def test_a_file_with_another_digest_than_the_published_one_is_refused(tmp_path, monkeypatch):
@@ -233,3 +294,16 @@ def test_a_file_with_another_digest_than_the_published_one_is_refused(tmp_path, 
     put(tmp_path, SVAMP_json='[]')
     with pytest.raises(InputError, match=rf'data\.source: .*expected SHA-256 {remote.sha256}, got'):
         fetch('svamp', tmp_path)
+
+
+def test_a_file_of_an_earlier_download_that_was_changed_is_named(tmp_path, sizes):
+    sizes('anli1', train=3, valid=1, test=2)
+    put(tmp_path, 'dss', datasets_zip=archive(dss_members()))
+    target = fetch('anli1', tmp_path, 'dss')
+    assert fetch('anli1', tmp_path, 'dss') == target
+    path = target / 'anli1_test.json'
+    path.write_bytes(path.read_bytes() + b' ')
+    with pytest.raises(InputError, match=r"anli1: 'anli1_test\.json' was changed, by the digests"):
+        fetch('anli1', tmp_path, 'dss')
+    (target / sums.NAME).unlink()  # as the line says
+    assert fetch('anli1', tmp_path, 'dss') == target

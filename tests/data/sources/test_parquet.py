@@ -150,3 +150,18 @@ def test_pyarrow_is_imported_when_it_is_needed():
     code = 'import sys, qcrd_jax.data.sources.raw_samples; print("pyarrow" in sys.modules)'
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == 'False'
+
+
+@pytest.mark.parametrize('repeated', [False, True])
+def test_what_decodes_to_much_more_than_it_takes_is_refused(tmp_path, monkeypatch, repeated):
+    path = tmp_path / 'a.parquet'
+    if repeated:  # one value of 64 kB, not packed, and 300 rows that refer to it
+        monkeypatch.setattr(parquet, '_SMALL_FILE', 1 << 20)
+        table = pyarrow.table({'input': [' ' * (1 << 16)] * 300, 'label': ['1'] * 300})
+        arrow.write_table(table, path, compression='NONE')
+    else:
+        table = pyarrow.table({'input': [' ' * (4 << 20)], 'label': ['1']})
+        arrow.write_table(table, path, compression='ZSTD')
+    message = '256 rows decode to' if repeated else "column 'input' unpacks from"
+    with pytest.raises(InputError, match=rf'a\.parquet: .*{message}'):
+        list(parquet.rows(path))

@@ -10,7 +10,14 @@ from qcrd_jax.errors import InputError
 from qcrd_jax.models import DecoderStudent, RopeScaling, architectures
 from qcrd_jax.models.huggingface import load_encoder, load_student, save_student
 from tests.support import parity, small
-from tests.support.folders import assert_same, config_of, rewrite, set_config, tensors_of
+from tests.support.folders import (
+    assert_same,
+    config_of,
+    rewrite,
+    set_config,
+    tensors_of,
+    without_digests,
+)
 
 CONFIG = small.decoder('qwen2', vocab_size=11, d_model=6, num_layers=2, tied_head=True)
 FAMILIES = ('qwen2', 'qwen3', 'llama', 'mistral')
@@ -126,7 +133,7 @@ def random_params(config):
 def folder(tmp_path):
     """A checkpoint of CONFIG."""
     save_student(tmp_path / 'qwen', CONFIG, random_params(CONFIG))
-    return tmp_path / 'qwen'
+    return without_digests(tmp_path / 'qwen')
 
 
 @pytest.mark.parametrize('tied', [True, False])
@@ -162,7 +169,7 @@ def test_all_ids_that_end_a_text_are_kept(tmp_path):
     for name in ('config.json', 'generation_config.json'):
         assert json.loads((tmp_path / name).read_text())['eos_token_id'] == [5, 3, 4]
     assert load_student(tmp_path)[0] == config
-    set_config(tmp_path, eos_token_id=[5])
+    set_config(without_digests(tmp_path), eos_token_id=[5])
     assert load_student(tmp_path)[0] == dataclasses.replace(config, stop_ids=())
 
 
@@ -292,9 +299,9 @@ YARN = {'type': 'yarn', 'factor': 4.0, 'original_max_position_embeddings': 32768
         (LLAMA, {'rope_scaling': {'rope_type': 'longrope', 'factor': 2.0}}, 'rope_scaling: .*long'),
         (LLAMA, {'rope_scaling': {'rope_type': 'linear'}}, 'rope_scaling: expected a number fac'),
         (LLAMA, {'rope_scaling': {'rope_type': 'linear', 'factor': 'x'}}, 'factor: expected float'),
-        (LLAMA, {'rope_scaling': LLAMA3 | {'factor': -1}}, r'RopeScaling\.factor'),
+        (LLAMA, {'rope_scaling': LLAMA3 | {'factor': -1}}, r'rope_scaling\.factor'),
         (LLAMA, {'rope_scaling': LLAMA3 | {'low_freq_factor': None}}, 'a number low_freq_factor'),
-        (LLAMA, {'rope_scaling': LLAMA3 | {'high_freq_factor': 1.0}}, r'RopeScaling\.high_turns'),
+        (LLAMA, {'rope_scaling': LLAMA3 | {'high_freq_factor': 1.0}}, r'scaling\.high_freq_factor'),
         (LLAMA, {'rope_scaling': LLAMA3 | {'partial_rotary_factor': 0.5}}, 'partial_rotary_factor'),
         (LLAMA, {'partial_rotary_factor': 0.5}, 'partial_rotary_factor: expected 1'),
         (
@@ -329,7 +336,7 @@ YARN = {'type': 'yarn', 'factor': 4.0, 'original_max_position_embeddings': 32768
         (LLAMA, {'eos_token_id': None}, 'eos_token_id: expected the id of a token'),
         (LLAMA, {'eos_token_id': []}, 'eos_token_id: expected the id of a token'),
         (LLAMA, {'eos_token_id': [1, '2']}, 'eos_token_id: expected an id, or a list of ids'),
-        (QWEN2, {'num_key_value_heads': 3}, 'num_kv_heads'),
+        (QWEN2, {'num_key_value_heads': 3}, 'num_key_value_heads: expected a div'),
         (QWEN2, {'hidden_size': '896'}, 'hidden_size'),
         (QWEN2, {'rope_theta': 'large'}, 'rope_theta'),
         (QWEN2, {'model_type': 'qwen2_moe'}, r'model_type: expected t5 \| mt5 \| qwen2'),

@@ -12,7 +12,7 @@ from qcrd_jax.errors import InputError
 from qcrd_jax.models import T5Config, T5Student
 from qcrd_jax.models.huggingface import load_encoder, load_student, save_student
 from tests.support import parity, small
-from tests.support.folders import assert_same, config_of, rewrite, tensors_of
+from tests.support.folders import assert_same, config_of, rewrite, tensors_of, without_digests
 
 CONFIG = small.t5(vocab_size=11, d_model=6, decoder_layers=1)
 STRAY = 'decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight'
@@ -27,7 +27,7 @@ def random_params(config):
 def folder(tmp_path):
     """A checkpoint of CONFIG."""
     save_student(tmp_path / 't5', CONFIG, random_params(CONFIG))
-    return tmp_path / 't5'
+    return without_digests(tmp_path / 't5')
 
 
 @pytest.mark.parametrize('tied', [True, False])
@@ -131,8 +131,7 @@ def test_configs_of_all_ages(tmp_path):
     ],
 )
 def test_wrong_config_fields_are_named(tmp_path, field, value):
-    names = {'feed_forward_proj': 'activation'}
-    with pytest.raises(InputError, match=f'config.json.*{names.get(field, field)}'):
+    with pytest.raises(InputError, match=f'config.json: {field}: expected'):
         config_of(tmp_path, **{field: value})
 
 
