@@ -2,40 +2,31 @@
 
 import codecs
 import contextlib
+import datetime
 import fcntl
+import io
 import json
 import os
 import pathlib
+import shutil
+import socket
+import time
 from collections.abc import Iterable, Iterator
-from typing import Any, BinaryIO
+from typing import Any
 
 from absl import logging
 
+from qcrd_jax import interruption
 from qcrd_jax.errors import InputError, shown
+from qcrd_jax.writing import replacing as replacing
+from qcrd_jax.writing import temporary as temporary
+from qcrd_jax.writing import write_bytes as write_bytes
+
+LOCK = '.lock'
 
 _PATTERN = frozenset('*?[\0')  # what no folder of ours may have in its path
-
-
-@contextlib.contextmanager
-def replacing(path: os.PathLike | str) -> Iterator[BinaryIO]:
-    """Opens a file that takes the place of `path` once the block has ended without an error."""
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    try:
-        with open(temporary, 'wb') as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_bytes(path: os.PathLike | str, data: bytes) -> None:
-    """Writes `data` to `path` whole or not at all (temporary file, fsync, rename)."""
-    with replacing(path) as file:
-        file.write(data)
+_PATIENCE = 3.0  # seconds of waiting for a lock in silence
+_PAUSE = 0.05  # seconds between two attempts to take it
 
 
 def write_text(path: os.PathLike | str, text: str) -> None:
@@ -49,27 +40,88 @@ def write_json(path: os.PathLike | str, value: Any) -> None:
 
 
 @contextlib.contextmanager
-def locked(folder: pathlib.Path, *, wait: bool = False) -> Iterator[None]:
+def locked(folder: pathlib.Path, *, wait: bool = False, name: str = LOCK) -> Iterator[None]:
     """Holds a folder for this process; the operating system lets go of it however we end.
+
+    The lock file says who holds it: see `holder`.
 
     Args:
       folder: is created.
-      wait: whether to wait for a process that holds it.
+      wait: whether to wait for a process that holds it; who that is is said after some seconds.
+      name: of the lock file; locks of other names do not exclude each other.
 
     Raises:
       BlockingIOError: if another process holds it, and nobody waits.
       OSError: if it cannot be written.
+      Interrupted: if a signal asks the process to end while it waits.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / '.lock', 'w') as lock:
+    # Not emptied as it is opened: another process may hold it and have its name in it.
+    with open(os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o666), 'r+b', 0) as lock:
+        _acquire(lock, folder, wait, name)
+        # On a full disk nobody learns who holds it; it is held all the same.
+        with contextlib.suppress(OSError):
+            lock.truncate(0)
+            lock.write(_signature())
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                lock.truncate(0)
+
+
+def holder(folder: pathlib.Path, name: str = LOCK) -> str:
+    """Returns who holds a folder that is locked: 'process 12 on host x, since 2026-01-02T03:04:05'.
+
+    It is 'another process' where the lock does not say.
+    """
+    try:
+        with open(folder / name, 'rb') as lock:
+            record = json.loads(lock.read(1000))
+        host, process, since = (str(record[field]) for field in ('host', 'process', 'since'))
+    except (OSError, ValueError, RecursionError, TypeError, KeyError):
+        return 'another process'
+    parts = [part if part.isprintable() else shown(part) for part in (process, host, since)]
+    return 'process {} on host {}, since {}'.format(*(part[:80] for part in parts))
+
+
+def _acquire(lock: io.FileIO, folder: pathlib.Path, wait: bool, name: str) -> None:
+    """Takes a lock, or waits for it."""
+    begun, said = time.monotonic(), False
+    while True:
+        try:
+            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if not wait:
                 raise
-            logging.info('waiting for another process, which holds %s', folder)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        if not said and time.monotonic() - begun > _PATIENCE:
+            logging.warning('waiting for %s, which holds %s', holder(folder, name), folder)
+            said = True
+        interruption.check()
+        time.sleep(_PAUSE)
+
+
+def _signature() -> bytes:
+    now = datetime.datetime.now().astimezone().isoformat(timespec='seconds')
+    record = {'host': socket.gethostname(), 'process': os.getpid(), 'since': now}
+    return f'{json.dumps(record)}\n'.encode()
+
+
+def remove_leftovers(folder: pathlib.Path, pattern: str = '.*.tmp') -> None:
+    """Removes what a process that was killed left half written in a folder.
+
+    Only for who holds the folder: of anybody else it may be half written yet.
+
+    Args:
+      folder: is not searched below.
+      pattern: of the names of files and folders; by default those of `temporary`.
+    """
+    for path in folder.glob(pattern):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def check_folder(field: str, folder: os.PathLike | str) -> None:

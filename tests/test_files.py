@@ -2,11 +2,38 @@
 
 import json
 import os
+import re
+import signal
+import socket
+import subprocess
+import sys
 
 import pytest
+from absl import logging
 
 from qcrd_jax import files
 from qcrd_jax.errors import InputError
+from tests.support import REPOSITORY
+
+HOLD = """
+import pathlib, sys, time
+from qcrd_jax import files
+with files.locked(pathlib.Path(sys.argv[1])):
+    print('held', flush=True)
+    time.sleep(float(sys.argv[2]))
+"""
+
+
+def holding(folder, seconds):
+    """A process that holds a folder for some time, once it holds it."""
+    process = subprocess.Popen(
+        [sys.executable, '-c', HOLD, str(folder), str(seconds)],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == 'held\n'
+    return process
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
@@ -79,3 +106,69 @@ def test_a_relative_folder_is_checked_with_the_one_that_it_is_in(tmp_path, monke
     monkeypatch.chdir(tmp_path / 'a[1]')
     with pytest.raises(InputError, match=r'a\[1\]/run'):
         files.check_folder('--workdir', 'run')
+
+
+def test_a_lock_names_its_holder_and_a_kill_lets_go(tmp_path):
+    process = holding(tmp_path, 60)
+    try:
+        expected = (
+            rf'process {process.pid} on host {re.escape(socket.gethostname())}, since \d{{4}}-\S+'
+        )
+        for _ in range(2):  # whoever fails to get it does not take the holder's name out of it
+            with pytest.raises(BlockingIOError), files.locked(tmp_path):
+                pass
+            assert re.fullmatch(expected, files.holder(tmp_path))
+        with files.locked(tmp_path, name='.other'):  # another lock
+            pass
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+    with files.locked(tmp_path):
+        assert f'process {os.getpid()} on' in files.holder(tmp_path)
+    assert (tmp_path / '.lock').read_bytes() == b''
+    assert files.holder(tmp_path) == 'another process'
+
+
+def test_who_waits_long_says_for_whom(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, '_PATIENCE', 0.0)
+    said = []
+    monkeypatch.setattr(logging, 'warning', lambda text, *args: said.append(text % args))
+    process = holding(tmp_path, 1)
+    with files.locked(tmp_path, wait=True):
+        assert process.wait(30) == 0
+    process.stdout.close()
+    (line,) = said
+    assert line.startswith(f'waiting for process {process.pid} on host ')
+    assert line.endswith(f'which holds {tmp_path}')
+
+
+@pytest.mark.parametrize(
+    'content',
+    [b'', b'{', b'[]', b'[' * 1000, b'\xff', b'{"host": 1}', b'0' * 5000,
+     b'{"host": "a\\n", "process": {}, "since": "' + b'x' * 300 + b'"}'],
+)  # fmt: skip
+def test_a_lock_that_says_nothing_is_held_by_another_process(tmp_path, content):
+    (tmp_path / '.lock').write_bytes(content)
+    assert files.holder(tmp_path).isprintable()
+    assert 'process' in files.holder(tmp_path)[:20]
+
+
+def test_a_full_disk_does_not_open_a_lock(tmp_path, monkeypatch):
+    def full():
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(files, '_signature', full)
+    with files.locked(tmp_path), pytest.raises(BlockingIOError), files.locked(tmp_path):
+        pass
+
+
+def test_leftovers_are_removed_and_nothing_else(tmp_path):
+    files.temporary(tmp_path / 'folder').mkdir()
+    (files.temporary(tmp_path / 'folder') / 'file').write_text('half')
+    files.temporary(tmp_path / 'file').write_text('half')
+    (tmp_path / '.link.1.tmp').symlink_to(tmp_path / 'kept')
+    for name in ('kept', '.kept', 'a.tmp'):
+        (tmp_path / name).mkdir()
+    files.remove_leftovers(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == ['.kept', 'a.tmp', 'kept']

@@ -2,24 +2,20 @@
 
 import dataclasses
 import hashlib
-import os
 import pathlib
 import re
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from absl import logging
 
 from qcrd_jax import bars
-from qcrd_jax.data import targets
+from qcrd_jax.data import caching, targets
 from qcrd_jax.data.encoded import RATIONALES, SEQUENCES, Encoded
 from qcrd_jax.data.ragged import Groups, Ids, Ragged
 from qcrd_jax.data.schema import SEPARATOR, AnswerType, Example, LabelsRule, PositivesRule
 from qcrd_jax.data.self_consistency import split_samples, training_label
 from qcrd_jax.data.tokenizer import Tokenizer, special_ids, special_tokens
-from qcrd_jax.errors import InputError
 
 _VERSION = 2  # raise it when the same examples are encoded otherwise
 _PART = 2048  # examples that are tokenised at once
@@ -154,23 +150,26 @@ def encode_once(
       encoding: how.
       cache: folder of tokenised splits; each has a folder of its own in it.
       fingerprint: differs from that of any other examples.
+
+    Raises:
+      InputError: if the split cannot be kept there.
     """
     ids = special_ids(tokenizer)
     backend: Any = tokenizer.backend_tokenizer
-    folder = cache / _digest(fingerprint, _VERSION, encoding, ids, backend.to_str())
-    encoded = _load(folder, len(examples), tokenizer)
-    if encoded is None:
+
+    def make(folder: pathlib.Path) -> None:
         starts = bars.shown(range(0, len(examples), _PART), 'tokenising', 'parts')
-        _store(
-            folder,
-            (encode(examples[start : start + _PART], tokenizer, encoding) for start in starts),
-        )
-        encoded = _load(folder, len(examples), tokenizer)
-    if encoded is None:
-        raise InputError(
-            f'data.cache: {folder} was written and is damaged. Does another process write there?'
-        )
-    return encoded
+        parts = (encode(examples[start : start + _PART], tokenizer, encoding) for start in starts)
+        _store(folder, parts)
+
+    key = _digest(fingerprint, _VERSION, encoding, ids, backend.to_str())
+    return caching.found_or_made(
+        cache / key,
+        key=key,
+        make=make,
+        read=lambda folder: _load(folder, len(examples), tokenizer),
+        what='the split is tokenised',
+    )
 
 
 def _arrays(encoded: Encoded) -> Iterator[tuple[str, np.ndarray]]:
@@ -187,44 +186,49 @@ def _arrays(encoded: Encoded) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _store(folder: pathlib.Path, parts: Iterable[Encoded]) -> None:
-    """Writes the parts one after another; the folder appears whole or not at all."""
-    temporary = folder.with_name(f'.{folder.name}.{os.getpid()}.tmp')
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
-        for part in parts:
-            for name, array in _arrays(part):
-                with open(temporary / name, 'ab') as file:
-                    file.write(array.tobytes())
-        shutil.rmtree(folder, ignore_errors=True)  # a damaged one, or none
-        temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    """Writes the parts one after another."""
+    for part in parts:
+        for name, array in _arrays(part):
+            with open(folder / name, 'ab') as file:
+                file.write(array.tobytes())
 
 
-def _load(folder: pathlib.Path, examples: int, tokenizer: Tokenizer) -> Encoded | None:
-    """Returns the split that was stored, or None if there is none that is whole."""
-    if not folder.is_dir():
-        return None
-    try:
-        sequences = [_ragged(folder, field) for field in SEQUENCES]
-        groups = [
-            Groups(_ragged(folder, field), _map(folder / f'{field}.groups')) for field in RATIONALES
-        ]
-        whole = all(len(field) == examples for field in (*sequences, *groups)) and all(
-            spans.sizes.sum() == len(spans.items)
-            for spans in (*sequences, *groups, *(group.items for group in groups))
-        )
-        if whole:
-            predict, explain, question, label = sequences
-            positives, negatives = groups
-            return Encoded(
-                predict, explain, question, label, positives, negatives, *special_ids(tokenizer)
-            )
-    except (OSError, ValueError):  # a file is missing, or holds no whole numbers
-        pass
-    logging.warning('%s is damaged; the split is tokenised again.', folder)
-    return None
+def _load(folder: pathlib.Path, examples: int, tokenizer: Tokenizer) -> Encoded:
+    """Returns the split that was stored.
+
+    Raises:
+      OSError: if a file is missing.
+      ValueError: if the files do not hold a split of so many examples, in ids of the tokenizer.
+    """
+    sequences = [_ragged(folder, field) for field in SEQUENCES]
+    groups = [
+        Groups(_ragged(folder, field), _map(folder / f'{field}.groups')) for field in RATIONALES
+    ]
+    for field, spans in zip((*SEQUENCES, *RATIONALES), (*sequences, *groups), strict=True):
+        if len(spans) != examples:
+            raise ValueError(f'{field} of {len(spans)} examples, where {examples} were expected')
+    # Not `len(tokenizer)`: some vocabularies have gaps.
+    vocabulary = max(tokenizer.get_vocab().values(), default=-1) + 1
+    for ragged in (*sequences, *(group.items for group in groups)):
+        if len(ragged.items) and not 0 <= ragged.items.min() <= ragged.items.max() < vocabulary:
+            raise ValueError(f'token ids outside of the vocabulary of {vocabulary}')
+    for spans in (*sequences, *groups, *(group.items for group in groups)):
+        _check_sizes(spans.sizes, len(spans.items))
+    predict, explain, question, label = sequences
+    positives, negatives = groups
+    return Encoded(predict, explain, question, label, positives, negatives, *special_ids(tokenizer))
+
+
+def _check_sizes(sizes: np.ndarray, total: int) -> None:
+    """Refuses sizes that are not those of so many items. None is so large that a sum overflows."""
+    if not len(sizes):
+        right = not total
+    elif sizes.min() < 0 or sizes.max() > total or len(sizes) * total >= 1 << 63:
+        right = False
+    else:
+        right = sizes.sum() == total
+    if not right:
+        raise ValueError(f'sizes that do not add up to {total}')
 
 
 def _ragged(folder: pathlib.Path, field: str) -> Ragged:

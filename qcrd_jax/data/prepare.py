@@ -4,7 +4,9 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
-from qcrd_jax import bars, files
+from absl import logging
+
+from qcrd_jax import bars, files, sums
 from qcrd_jax.data import leaks, unknown
 from qcrd_jax.data.corpus import Corpus
 from qcrd_jax.data.leaks import LeakSearch
@@ -12,11 +14,16 @@ from qcrd_jax.data.summary import SplitCounts, prepare_tables
 from qcrd_jax.data.unknown import UnknownTokens
 
 LEAKS = 'leaks.jsonl'
+VOTES = 'votes.jsonl'
+REPORT = 'prepare.json'
+CONFIG = 'config.json'  # of the run whose data was counted, where it has one
 _HELD = ('validation', 'test')  # the splits that others are not to hold questions of
 
 
 def write_counts(corpus: Corpus, samples: int, workdir: pathlib.Path) -> str:
     """Writes `votes.jsonl`, `leaks.jsonl`, then `prepare.json`; warns of what does harm.
+
+    Last come the digests of the three, and of the configuration that they were counted for.
 
     Args:
       corpus: of the run.
@@ -33,7 +40,7 @@ def write_counts(corpus: Corpus, samples: int, workdir: pathlib.Path) -> str:
     }
     search = LeakSearch({split: corpus.examples[split] for split in _HELD}, corpus.answer_type)
     votes = _votes(corpus, samples, counts, unknowns, search)
-    files.write_jsonl(workdir / 'votes.jsonl', votes)
+    files.write_jsonl(workdir / VOTES, votes)
     found = search.leaks()
     files.write_jsonl(workdir / LEAKS, (leak._asdict() for leak in found))
     truncated = {
@@ -45,7 +52,8 @@ def write_counts(corpus: Corpus, samples: int, workdir: pathlib.Path) -> str:
     }
     for split in _HELD:
         report[split]['leaks'] = leaks.counts(found, split)
-    files.write_json(workdir / 'prepare.json', report)
+    files.write_json(workdir / REPORT, report)
+    sums.update(workdir, _written(workdir))
     unknown.warn(unknowns)
     leaks.warn(found)
     shares = {split: tokens.shares for split, tokens in unknowns.items()}
@@ -56,6 +64,22 @@ def write_counts(corpus: Corpus, samples: int, workdir: pathlib.Path) -> str:
         leaks.as_text(found, sizes),
     )
     return '\n\n'.join(part for part in parts if part)
+
+
+def whole(workdir: pathlib.Path) -> bool:
+    """Returns whether the data was counted for the workdir's configuration, and nothing changed.
+
+    Where something did, a line of the log says what.
+    """
+    found = sums.faults(workdir, _written(workdir))
+    if found and any((workdir / name).exists() for name in (VOTES, LEAKS, REPORT)):
+        logging.error('%s: %s; the data is counted again.', workdir, ', '.join(found))
+    return not found
+
+
+def _written(workdir: pathlib.Path) -> tuple[str, ...]:
+    config = (CONFIG,) if (workdir / CONFIG).is_file() else ()
+    return (VOTES, LEAKS, REPORT, *config)
 
 
 def _votes(

@@ -1,8 +1,9 @@
 """The plan of a grid: its cells, what each is run with, where that is kept, and what it needs.
 
     <workdir>/runs/<identity>/setting.json    what the runs of one setting are
-    <workdir>/runs/<identity>/seed<s>/        the workdir of one run; done once it has summary.json
+    <workdir>/runs/<identity>/seed<s>/        the workdir of one run; done once `sealing` says so
     <workdir>/runs/<identity>-<split>.json    the figures of a dataset
+    <workdir>/runs/SHA256SUMS                 digests of those figures
     <workdir>/runs/judge-<digest>/            verdicts; done once they have judge.json
     <workdir>/data/                           prepared datasets, shared by all runs
     <workdir>/report/                         tables, figures, index.html
@@ -15,12 +16,15 @@ import functools
 import pathlib
 from collections.abc import Mapping, Sequence
 
+from absl import logging
 from ml_collections import config_dict
 
-from qcrd_jax import files, grid, validation
+from qcrd_jax import files, grid, sums, validation
 from qcrd_jax.errors import InputError
 from qcrd_jax.experiments import identity
 from qcrd_jax.grid import Cell
+from qcrd_jax.runs import sealing
+from qcrd_jax.runs import workdir as workdirs
 from qcrd_jax.teacher import judge as judgement
 
 _OF_MODELS = ('student.pretrained', 'student.tokenizer')  # looked up in `reproduce.models`
@@ -193,13 +197,52 @@ def run_folder(plan: Plan, cell: Cell, seed: int) -> pathlib.Path:
 
 
 def missing_seeds(plan: Plan, cell: Cell) -> list[int]:
-    """Returns the seeds of a cell that are not done."""
-    return [seed for seed in plan.settings.seeds if not is_done(run_folder(plan, cell, seed))]
+    """Returns the seeds of a cell that are not done.
+
+    Raises:
+      InputError: if the results of one were changed and nothing is left to make them from.
+    """
+    missing = [seed for seed in plan.settings.seeds if not is_done(run_folder(plan, cell, seed))]
+    for workdir in (run_folder(plan, cell, seed) for seed in missing):
+        if (faults := sealing.faults(workdir)) and not workdirs.started(workdir):
+            raise InputError(
+                f'{workdir}: its results are not those of the run ({", ".join(faults)}), and its '
+                'checkpoints were removed when it ended. Delete the folder to have it run again.'
+            )
+    return missing
 
 
 def is_done(workdir: pathlib.Path) -> bool:
-    """Whether a run is trained and evaluated."""
-    return (workdir / 'summary.json').is_file()
+    """Whether a run is trained and evaluated, and its results are as it left them.
+
+    A line of the log says where they are not, or nobody can say.
+    """
+    faults = sealing.faults(workdir)
+    if faults:
+        _say(logging.ERROR, f'{workdir}: the run does not count as done: {", ".join(faults)}.')
+    elif faults is None and (workdir / sealing.SUMMARY).is_file():
+        _say(
+            logging.WARNING,
+            f'{workdir}: was run before results had digests; they are taken as they are.',
+        )
+        return True
+    return faults == []
+
+
+def is_counted(path: pathlib.Path) -> bool:
+    """Whether the figures of a dataset are there, as they were written; a line says where not."""
+    if not path.is_file():
+        return False
+    faults = sums.faults(path.parent, [path.name])
+    if faults:
+        _say(logging.ERROR, f'{path}: the figures do not count: {", ".join(faults)}.')
+    return not faults
+
+
+@functools.cache
+def _say(level: int, text: str) -> None:
+    """Logs a line, once."""
+    logging.log(level, '%s', text)
 
 
 def count_file(plan: Plan, cell: Cell) -> pathlib.Path:

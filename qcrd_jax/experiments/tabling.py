@@ -85,7 +85,7 @@ def _outcome(workdir: pathlib.Path, seed: int, measure: str) -> Outcome | None:
     """What a run has come to; None if it is not done."""
     if not planning.is_done(workdir):
         return None
-    value = files.read_json(workdir / 'summary.json')[measure]
+    value = files.read_json(workdir / 'summary.json').get(measure)
     if value is None:
         return None
     if measure != 'test_accuracy':
@@ -97,7 +97,7 @@ def _outcome(workdir: pathlib.Path, seed: int, measure: str) -> Outcome | None:
 def _counted(plan: Plan, cell: Cell) -> tuple[Outcome, ...]:
     """A figure of a dataset, if it was counted."""
     path = planning.count_file(plan, cell)
-    if not path.is_file():
+    if not planning.is_counted(path):
         return ()
     value = files.read_json(path)[cell.measure]
     if value is None:

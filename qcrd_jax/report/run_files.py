@@ -11,6 +11,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
+from qcrd_jax import sums
 from qcrd_jax.errors import InputError
 
 _Texts = dict[str, str | None]  # content by file name; None where there is no such file
@@ -112,7 +113,7 @@ def read_run(workdir: pathlib.Path) -> RunFiles:
     names += ('predictions.jsonl', 'scores.json', 'examples.jsonl', 'case_study.jsonl')
     names += ('prepare.json',)
     texts = {name: _read_text(workdir / name) for name in names}
-    notices: list[str] = []
+    notices = _changed(workdir, names)
     return RunFiles(
         name=workdir.resolve().name,
         config=_parse_file('config.json', texts, notices),
@@ -126,6 +127,16 @@ def read_run(workdir: pathlib.Path) -> RunFiles:
         missing=tuple(name for name in names if texts[name] is None),
         notices=tuple(notices),
     )
+
+
+def _changed(workdir: pathlib.Path, names: Sequence[str]) -> list[str]:
+    """Sentences on files that are not what the run wrote, by its digests."""
+    try:
+        listed = sums.read(workdir) or {}
+    except InputError:
+        return [f'{sums.NAME} is damaged: nobody can say whether the files are those of the run.']
+    found = sums.faults(workdir, [name for name in names if name in listed]) if listed else []
+    return [f'{plain(fault)} since the run wrote it ({sums.NAME}).' for fault in found]
 
 
 def _dump(value: Any) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from ml_collections import config_dict
 
-from qcrd_jax import files
+from qcrd_jax import files, sums
 from qcrd_jax.errors import InputError
 
 RunName = Literal['A', 'B']
@@ -88,6 +88,7 @@ def _read_predictions(folder: pathlib.Path, field: str) -> dict[str, dict[str, A
             f'--config.judge.runs: {path} is missing; run --mode=train or --mode=evaluate there '
             'first.'
         )
+    sums.check(folder, (path.name,))
     predictions: dict[str, dict[str, Any]] = {}
     for number, record in files.read_jsonl(path):
         for name in ('id', 'input', 'label', field):

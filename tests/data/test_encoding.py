@@ -1,10 +1,13 @@
 """Splits kept on disk as token ids are the splits that were encoded."""
 
 import dataclasses
+import os
 
 import numpy as np
 import pytest
+from absl import logging
 
+from qcrd_jax import sums
 from qcrd_jax.data import batches, encoding
 from qcrd_jax.data.encoding import Encoding, encode, encode_once
 from qcrd_jax.data.ragged import Groups, Ragged
@@ -35,6 +38,12 @@ def tokenizer():
     return train_tokenizer([example.input for example in EXAMPLES], required=PREFIXES)
 
 
+def entries(cache):
+    """The splits in a cache; anything else in it is a lock, which stays."""
+    assert all(path.is_dir() or path.suffix == '.lock' for path in cache.iterdir())
+    return [path for path in cache.iterdir() if path.is_dir()]
+
+
 def same(left, right):
     """Whether two encoded splits hold the same ids."""
     lengths = batches.Lengths(source=4, label=4, rationale=4, positives=1, negatives=1)
@@ -59,7 +68,7 @@ def test_what_is_stored_part_by_part_is_what_was_encoded(tmp_path, tokenizer, mo
     stored = encode_once(EXAMPLES, tokenizer, ENCODING, cache=tmp_path, fingerprint='a')
     assert same(stored, encode(EXAMPLES, tokenizer, ENCODING))
     assert isinstance(stored.predict.items, np.memmap)
-    assert len(list(tmp_path.iterdir())) == 1  # and no temporary folder
+    assert len(entries(tmp_path)) == 1
 
 
 def test_a_split_is_tokenised_once(tmp_path, tokenizer, monkeypatch):
@@ -82,28 +91,92 @@ def test_whatever_changes_the_ids_is_another_entry(tmp_path, tokenizer):
     ):
         stored = encode_once(EXAMPLES, *arguments, cache=tmp_path, fingerprint=fingerprint)
         assert same(stored, encode(EXAMPLES, *arguments))
-    assert len(list(tmp_path.iterdir())) == 7
+    assert len(entries(tmp_path)) == 7
 
 
-@pytest.mark.parametrize('damage', ['truncated', 'torn', 'missing', 'too few'])
-def test_a_damaged_entry_is_made_again(tmp_path, tokenizer, damage):
+def _bit(path, number):
+    data = bytearray(path.read_bytes())
+    data[number % len(data)] ^= 1 << number % 8
+    path.write_bytes(data)
+
+
+def _fewer(folder):
+    """Whole, but of fewer examples."""
+    sizes = np.fromfile(folder / 'label.sizes', np.int64)
+    ids = np.fromfile(folder / 'label.ids', np.int32)
+    ids[: -sizes[-1]].tofile(folder / 'label.ids')
+    sizes[:-1].tofile(folder / 'label.sizes')
+
+
+def _set(folder, name, place, value):
+    dtype = np.int32 if name.endswith('ids') else np.int64
+    array = np.fromfile(folder / name, dtype)
+    array[place] = value
+    array.tofile(folder / name)
+
+
+def _overflow(folder):
+    """Sizes whose sum is right but for 64 bits."""
+    sizes = np.fromfile(folder / 'negatives.groups', np.int64)
+    sizes[:4] += 1 << 62
+    sizes.tofile(folder / 'negatives.groups')
+
+
+DAMAGE = {
+    'truncated': lambda folder: os.truncate(folder / 'label.ids', 4),
+    'torn': lambda folder: os.truncate(folder / 'label.ids', 5),
+    'emptied': lambda folder: os.truncate(folder / 'label.ids', 0),
+    'trailing bytes': lambda folder: (folder / 'label.ids').write_bytes(
+        (folder / 'label.ids').read_bytes() + bytes(4)
+    ),
+    'missing': lambda folder: (folder / 'positives.groups').unlink(),
+    'too few': _fewer,
+    'no id': lambda folder: _set(folder, 'predict.ids', 0, 10_000),
+    'a negative id': lambda folder: _set(folder, 'positives.ids', -1, -1),
+    'a negative size': lambda folder: _set(folder, 'label.sizes', slice(0, 2), (-1, 9)),
+    'sizes that do not add up': lambda folder: _set(folder, 'positives.groups', 1, 1),
+    'sizes that overflow': _overflow,
+}
+
+
+@pytest.fixture
+def said(monkeypatch):
+    """The lines of the log that are loud."""
+    lines = []
+    monkeypatch.setattr(logging, 'error', lambda text, *args: lines.append(text % args))
+    return lines
+
+
+@pytest.mark.parametrize('summed', [False, True], ids=['by its digests', 'by its content'])
+@pytest.mark.parametrize('damage', DAMAGE)
+def test_a_damaged_entry_is_made_again(tmp_path, tokenizer, damage, summed, said):
     whole = encode(EXAMPLES, tokenizer, ENCODING)
     encode_once(EXAMPLES, tokenizer, ENCODING, cache=tmp_path, fingerprint='a')
-    (folder,) = tmp_path.iterdir()
-    if damage == 'truncated':
-        (folder / 'label.ids').write_bytes((folder / 'label.ids').read_bytes()[:-4])
-    elif damage == 'torn':
-        (folder / 'label.ids').write_bytes((folder / 'label.ids').read_bytes()[:-1])
-    elif damage == 'missing':
-        (folder / 'positives.groups').unlink()
-    else:  # whole, but of fewer examples
-        sizes = np.fromfile(folder / 'label.sizes', np.int64)
-        ids = np.fromfile(folder / 'label.ids', np.int32)
-        ids[: -sizes[-1]].tofile(folder / 'label.ids')
-        sizes[:-1].tofile(folder / 'label.sizes')
+    (folder,) = entries(tmp_path)
+    DAMAGE[damage](folder)
+    if summed:  # by somebody who did not look at it
+        sums.write(folder)
+    assert said == []
     mended = encode_once(EXAMPLES, tokenizer, ENCODING, cache=tmp_path, fingerprint='a')
     assert same(mended, whole)
-    assert len(list(tmp_path.iterdir())) == 1
+    (line,) = said
+    assert line.startswith(f'{folder} is not whole (') and line.endswith('is tokenised again.')
+    again = encode_once(EXAMPLES, tokenizer, ENCODING, cache=tmp_path, fingerprint='a')
+    assert same(again, whole) and len(said) == 1
+    assert entries(tmp_path) == [folder]
+
+
+def test_a_flip_in_any_file_is_mended(tmp_path, tokenizer, said):
+    whole = encode(EXAMPLES, tokenizer, ENCODING)
+    encode_once(EXAMPLES, tokenizer, ENCODING, cache=tmp_path, fingerprint='a')
+    (folder,) = entries(tmp_path)
+    names = sorted(os.listdir(folder))
+    assert len(names) == 4 * 2 + 2 * 3 + 2
+    for number, name in enumerate(names):
+        _bit(folder / name, 13 * number)
+        mended = encode_once(EXAMPLES, tokenizer, ENCODING, cache=tmp_path, fingerprint='a')
+        assert same(mended, whole)
+        assert len(said) == number + 1, name
 
 
 def test_labels_of_a_teacher_are_what_it_states(tokenizer):

@@ -1,13 +1,15 @@
 """Plans: what is read of a grid, what a cell is run with, and what is refused."""
 
 import pytest
+from absl import logging
 
-from qcrd_jax import grid
+from qcrd_jax import files, grid, sums
 from qcrd_jax.config import base_config
 from qcrd_jax.errors import InputError
 from qcrd_jax.experiments import plan
+from qcrd_jax.runs import sealing
 from tests.support import REPOSITORY
-from tests.support.small_grid import load_config, small_grid
+from tests.support.small_grid import leave_run, load_config, small_grid
 
 PAPER = sorted((REPOSITORY / 'configs' / 'paper').glob('*.py'))
 
@@ -177,3 +179,57 @@ def test_a_judgement_waits_for_its_students(tmp_path):
     with pytest.raises(InputError, match="c, x: 'a' is not trained with seed 0"):
         plan.judge_folder(read, read.at('c', 'x'))
     assert read.asked[2].needed == (('judge.runs', 'a'), ('judge.runs', 'b'))
+
+
+@pytest.fixture
+def said(monkeypatch):
+    """The loud lines of the log."""
+    lines = []
+    plan._say.cache_clear()
+    monkeypatch.setattr(logging, 'log', lambda _, text, *args: lines.append(text % args))
+    return lines
+
+
+def test_a_run_whose_results_were_changed_is_not_done(tmp_path, said):
+    read = plan.read(small_grid(seeds=(0,)), tmp_path)
+    cell = read.at('A', 'mwp')
+    workdir = plan.run_folder(read, cell, 0)
+    assert plan.missing_seeds(read, cell) == [0]
+    leave_run(workdir, ['a', 'b'], right=1)
+    sealing.seal(workdir)
+    assert plan.missing_seeds(read, cell) == []
+    assert said == []
+    data = bytearray((workdir / 'predictions.jsonl').read_bytes())
+    data[40] ^= 1
+    (workdir / 'predictions.jsonl').write_bytes(data)
+    for _ in range(2):
+        assert not plan.is_done(workdir)
+    fault = "'predictions.jsonl' was changed"
+    assert said == [f'{workdir}: the run does not count as done: {fault}.']
+    with pytest.raises(InputError) as caught:
+        plan.missing_seeds(read, cell)
+    assert str(caught.value).startswith(f'{workdir}: its results are not those of the run ({fault}')
+    assert 'Delete the folder' in str(caught.value)
+    # With a checkpoint there is something to make them from.
+    (workdir / 'checkpoints' / '2').mkdir(parents=True)
+    assert plan.missing_seeds(read, cell) == [0]
+
+
+def test_a_run_without_digests_counts_with_a_warning(tmp_path, said):
+    leave_run(tmp_path, ['a'])
+    for _ in range(2):
+        assert plan.is_done(tmp_path)
+    assert said == [f'{tmp_path}: was run before results had digests; they are taken as they are.']
+
+
+def test_figures_of_a_dataset_that_were_changed_are_counted_again(tmp_path, said):
+    path = tmp_path / 'abc-train.json'
+    assert not plan.is_counted(path)
+    files.write_json(path, {'questions': 48})
+    assert not plan.is_counted(path)
+    assert said == [f'{path}: the figures do not count: SHA256SUMS is missing.']
+    sums.update(tmp_path, [path.name])
+    assert plan.is_counted(path)
+    files.write_json(path, {'questions': 49})
+    assert not plan.is_counted(path)
+    assert said[1:] == [f"{path}: the figures do not count: 'abc-train.json' was changed."]

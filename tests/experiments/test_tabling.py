@@ -2,7 +2,7 @@
 
 import pytest
 
-from qcrd_jax import files, grid
+from qcrd_jax import files, grid, sums
 from qcrd_jax.experiments import plan, running, tabling
 from qcrd_jax.teacher import judge as judgement
 from tests.support.judge_server import JudgeServer, longer
@@ -79,12 +79,14 @@ def test_a_table_never_counts_a_dataset(tmp_path, nothing_is_made):
     read = plan.read(config, tmp_path)
     path = plan.count_file(read, read.at('LLM', 'train'))
     files.write_json(path, {'questions': 48, 'vote_accuracy': 0.75})
+    sums.update(path.parent, [path.name])
     config.reproduce.rows = ('sizes',)  # what is there is shown, whatever is asked for
     cells = written(config, tmp_path)
     assert cells['sizes', 'train']['mean'] == '48.0'
     assert cells['LLM', 'train']['mean'] == '75.0'
     assert cells['LLM', 'test']['note'] == 'not run'
     files.write_json(path, {'questions': 48, 'vote_accuracy': None})
+    sums.update(path.parent, [path.name])
     note = written(config, tmp_path)['LLM', 'train']['note']
     assert note == 'not run: LLM, train: the train split has no teacher answers'
     assert 'Counted by code' in (tmp_path / 'report' / 'small.md').read_text()

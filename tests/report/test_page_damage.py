@@ -6,9 +6,10 @@ import re
 
 import pytest
 
-from qcrd_jax import files
+from qcrd_jax import files, sums
 from qcrd_jax.errors import InputError
 from qcrd_jax.report import run_files, write_report
+from qcrd_jax.report.run_files import read_run
 from tests.report.pages import FILES, figure_names, rendered, write_run
 
 
@@ -186,3 +187,15 @@ def test_a_workdir_that_does_not_exist_is_an_input_error(tmp_path):
     with pytest.raises(InputError, match='no such folder'):
         write_report(tmp_path / 'nowhere')
     assert not (tmp_path / 'nowhere').exists()
+
+
+def test_what_is_not_as_the_run_wrote_it_is_said(tmp_path):
+    write_run(tmp_path)
+    sums.write(tmp_path, ['predictions.jsonl', 'summary.json'])
+    assert not [n for n in read_run(tmp_path).notices if sums.NAME in n]
+    with open(tmp_path / 'predictions.jsonl', 'a') as file:
+        file.write('{}\n')
+    notice = "'predictions.jsonl' was changed since the run wrote it (SHA256SUMS)."
+    assert notice in read_run(tmp_path).notices
+    (tmp_path / sums.NAME).write_text('damaged')
+    assert any('SHA256SUMS is damaged' in notice for notice in read_run(tmp_path).notices)

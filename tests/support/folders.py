@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import safetensors.numpy
 
+from qcrd_jax import sums
 from qcrd_jax.models import huggingface
 
 
@@ -18,6 +19,12 @@ def tensors_of(folder: pathlib.Path) -> dict[str, np.ndarray]:
 def rewrite(folder: pathlib.Path, tensors: dict[str, np.ndarray]) -> None:
     """Writes other tensors into a folder."""
     safetensors.numpy.save_file(tensors, folder / 'model.safetensors', {'format': 'pt'})
+
+
+def without_digests(folder: pathlib.Path) -> pathlib.Path:
+    """Removes the digests of a folder, as it would be from elsewhere, so that it can be changed."""
+    (folder / sums.NAME).unlink()
+    return folder
 
 
 def set_config(folder: pathlib.Path, **fields) -> None:

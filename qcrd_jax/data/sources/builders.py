@@ -13,13 +13,16 @@ import itertools
 import math
 import os
 import pathlib
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import tensorflow_datasets as tfds
 from absl import logging
+from array_record.python.array_record_data_source import ArrayRecordDataSource
 
 from qcrd_jax import bars
+from qcrd_jax.data import caching
 from qcrd_jax.data.leaks import kept_apart
 from qcrd_jax.data.schema import (
     SPLITS,
@@ -113,7 +116,8 @@ def load(data_config: Any, cache: pathlib.Path | str | None = None) -> Dataset:
       The dataset, with the splits 'train', 'validation' and 'test'.
 
     Raises:
-      InputError: if a source is missing or malformed, or cannot be downloaded.
+      InputError: if a source is missing or malformed, or cannot be downloaded, or if the dataset
+        cannot be written.
     """
     folder = data_config.cache or cache
     if not folder:
@@ -127,10 +131,10 @@ def load(data_config: Any, cache: pathlib.Path | str | None = None) -> Dataset:
         config = _generated(generator, data_config)
     else:
         config = _questions(data_config, pathlib.Path(folder))
-    with _quiet_tfds():
-        builder_class: Any = _builder_class(name)
-        builder = builder_class(data_dir=str(folder), config=config, file_format='array_record')
-    dataset = Dataset(read(builder), answer_type(data_config), f'{builder.info.full_name}')
+    builder = _prepared(name, config, pathlib.Path(folder))
+    open_split: Any = builder.as_data_source
+    splits: Splits = {split: Records(open_split(split)) for split in SPLITS}
+    dataset = Dataset(splits, answer_type(data_config), f'{builder.info.full_name}')
     for split in SPLITS:
         if not len(dataset.splits[split]):
             raise InputError(
@@ -144,14 +148,50 @@ def load(data_config: Any, cache: pathlib.Path | str | None = None) -> Dataset:
     return dataset
 
 
-def read(builder: tfds.core.DatasetBuilder) -> Splits:
-    """Prepares the builder's dataset, if it is not yet, and reads it back."""
-    if not pathlib.Path(builder.data_path).is_dir():
-        logging.info('preparing %s', builder.data_path)
+def _prepared(name: str, config: _Config, cache: pathlib.Path) -> tfds.core.DatasetBuilder:
+    """Returns the builder of a dataset that is prepared, by this process if need be.
+
+    TFDS trusts a folder that it finds, so that none comes before its eyes that is not verified.
+    """
+    builder_class: Any = _builder_class(name)
+
+    def builder_in(folder: pathlib.Path) -> tfds.core.DatasetBuilder:
         with _quiet_tfds():
-            builder.download_and_prepare()
-    open_split: Any = builder.as_data_source
-    return {split: Records(open_split(split)) for split in SPLITS}
+            return builder_class(data_dir=str(folder), config=config, file_format='array_record')
+
+    def make(folder: pathlib.Path) -> None:
+        logging.info('preparing %s', place)
+        builder = builder_in(folder / 'tfds')
+        try:
+            with _quiet_tfds():
+                builder.download_and_prepare()
+        except RuntimeError as error:  # of the writer of ArrayRecord, on a full disk for instance
+            if type(error) is not RuntimeError:
+                raise
+            raise OSError(str(error).partition(';')[0]) from error
+        for path in pathlib.Path(builder.data_path).iterdir():
+            path.rename(folder / path.name)
+        shutil.rmtree(folder / 'tfds')
+
+    def read(_: pathlib.Path) -> tfds.core.DatasetBuilder:
+        builder = builder_in(cache)
+        _check_shards(builder)
+        return builder
+
+    key = f'{name}/{config.name}/{_VERSION}'
+    place = cache / key  # where TFDS looks for it
+    return caching.found_or_made(
+        place, key=key, make=make, read=read, what='the dataset is prepared'
+    )
+
+
+def _check_shards(builder: tfds.core.DatasetBuilder) -> None:
+    """Refuses a dataset whose shards do not hold as many records as it says."""
+    for split in SPLITS:
+        info = builder.info.splits[split]
+        for path, number in zip(info.filepaths, info.shard_lengths, strict=True):
+            if (found := len(ArrayRecordDataSource([str(path)]))) != number:
+                raise ValueError(f'{path.name} holds {found} records, where {number} were expected')
 
 
 class Records(Sequence[Example]):
