@@ -10,11 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Key
 
-from qcrd_jax import sampling
+from qcrd_jax import interruption, sampling
 from qcrd_jax.data import targets
 from qcrd_jax.data.answers import answers_match
 from qcrd_jax.data.schema import AnswerType, Example
 from qcrd_jax.evaluation.metrics import Ratio, accuracy
+from qcrd_jax.evaluation.portions import Portions
 from qcrd_jax.models.protocol import Params, Student
 
 Batches = Sequence[dict[str, np.ndarray]]
@@ -24,6 +25,8 @@ Batches = Sequence[dict[str, np.ndarray]]
 class Answering:
     """How a student is asked; its parameters come with each call.
 
+    A batch that memory does not hold is answered in smaller portions, see `Portions`.
+
     Attributes:
       student: the model.
       tokenizer: of the student.
@@ -31,6 +34,7 @@ class Answering:
       rationale_length: tokens of a rationale at most.
       joint: whether the student writes rationale and label as one text (`data.targets`).
       seed: of the draws of rationales.
+      portions: remembers how many questions fit at once.
     """
 
     student: Student
@@ -39,6 +43,9 @@ class Answering:
     rationale_length: int
     joint: bool = False
     seed: int = 0
+    portions: Portions = dataclasses.field(
+        default_factory=lambda: Portions('questions'), compare=False
+    )
 
     def labels(self, params: Params, asked: Batches) -> list[str]:
         """Returns the greedy label of every question, each once, in their order."""
@@ -53,13 +60,13 @@ class Answering:
 
     def rationale_ids(
         self, params: Params, asked: Batches, temperature: float, key: Key[Array, '']
-    ) -> Iterator[tuple[dict[str, np.ndarray], Int[Array, 'B 1 T']]]:
+    ) -> Iterator[tuple[dict[str, np.ndarray], Int[np.ndarray, 'B 1 T']]]:
         """Yields every batch with a rationale for each of its rows, filling rows too."""
         return self._written(params, asked, 'explain_ids', self.rationale_length, temperature, key)
 
-    def decode(self, batch: dict[str, np.ndarray], ids: Int[Array, 'B 1 T']) -> list[str]:
+    def decode(self, batch: dict[str, np.ndarray], ids: Int[np.ndarray, 'B 1 T']) -> list[str]:
         """Returns the texts of the rows of a batch that are questions."""
-        real = np.asarray(ids)[batch['example_mask'], 0]
+        real = ids[batch['example_mask'], 0]
         return self.tokenizer.batch_decode(real, skip_special_tokens=True)
 
     def _reasoned(self, params: Params, asked: Batches, temperature: float) -> list[str]:
@@ -83,17 +90,28 @@ class Answering:
         length: int,
         temperature: float,
         key: Key[Array, ''],
-    ) -> Iterator[tuple[dict[str, np.ndarray], Int[Array, 'B 1 T']]]:
+    ) -> Iterator[tuple[dict[str, np.ndarray], Int[np.ndarray, 'B 1 T']]]:
         params = jax.tree.map(jnp.asarray, params)  # placed once, not for every batch
-        for batch in asked:
+
+        def answer(prompts: np.ndarray, rows: np.ndarray) -> np.ndarray:
             ids = generate_ids(
                 self.student,
                 params,
-                batch[prompt],
-                jnp.asarray(batch['example_index']),
+                prompts,
+                jnp.asarray(rows),
                 key,
                 max_length=length,
                 temperature=temperature,
+            )
+            return np.asarray(ids)
+
+        for batch in interruption.polled(asked):
+            # What is drawn for a question depends on its number, whatever portion it is in.
+            prompts, rows = batch[prompt], batch['example_index']
+            ids = self.portions.compute(
+                len(rows),
+                functools.partial(answer, prompts, rows),
+                lambda chosen, prompts=prompts, rows=rows: answer(prompts[chosen], rows[chosen]),
             )
             yield batch, ids
 

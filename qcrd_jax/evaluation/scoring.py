@@ -7,10 +7,12 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from qcrd_jax import interruption
 from qcrd_jax.data import batches
 from qcrd_jax.data.batches import Lengths
 from qcrd_jax.data.encoded import Encoded
 from qcrd_jax.evaluation.metrics import roc_auc
+from qcrd_jax.evaluation.portions import Portions
 from qcrd_jax.methods.discriminator import score_rationales
 from qcrd_jax.models.discriminator import Discriminator
 from qcrd_jax.models.protocol import Params
@@ -48,10 +50,37 @@ def score(
     discriminator: Discriminator,
     params: Params,
     question_ids: Int[np.ndarray, 'B S'],
-    rationale_ids: Int[Array | np.ndarray, 'B R T'],
+    rationale_ids: Int[np.ndarray, 'B R T'],
+    portions: Portions | None = None,
 ) -> Float[np.ndarray, 'B R']:
-    """D(x, r) of eq. 1 for R rationales of every question."""
-    return np.asarray(_score(discriminator, params, question_ids, rationale_ids))
+    """D(x, r) of eq. 1 for R rationales of every question.
+
+    Args:
+      discriminator: the model.
+      params: its parameters.
+      question_ids: the questions.
+      rationale_ids: R rationales of each.
+      portions: how many rationales memory holds at once; given by who scores several batches.
+    """
+    count, several, _ = rationale_ids.shape
+    if not count * several:
+        return np.zeros((count, several), np.float32)
+
+    def some(pairs: np.ndarray) -> np.ndarray:
+        questions, places = np.divmod(pairs, several)
+        rationales = rationale_ids[questions, places][:, None]
+        return np.asarray(_score(discriminator, params, question_ids[questions], rationales))
+
+    def whole() -> np.ndarray:
+        return np.asarray(_score(discriminator, params, question_ids, rationale_ids)).reshape(-1, 1)
+
+    portions = portions or scored_portions()
+    return portions.compute(count * several, whole, some).reshape(count, several)
+
+
+def scored_portions() -> Portions:
+    """Returns what remembers, for `score`, how many rationales memory holds at once."""
+    return Portions('rationales to score')
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -79,9 +108,13 @@ def score_groups(
       The scores of the positives of every question, in their order, and those of the negatives.
     """
     groups: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
-    for batch in batches.evaluation_batches(encoded, lengths, batch_size=batch_size):
+    portions = scored_portions()
+    asked = batches.evaluation_batches(encoded, lengths, batch_size=batch_size)
+    for batch in interruption.polled(asked):
         for kind, group in zip(('positive', 'negative'), groups, strict=True):
-            values = score(discriminator, params, batch['question_ids'], batch[f'{kind}_ids'])
+            values = score(
+                discriminator, params, batch['question_ids'], batch[f'{kind}_ids'], portions
+            )
             mask = batch[f'{kind}_mask']
             group += [values[row][mask[row]] for row in np.flatnonzero(batch['example_mask'])]
     return groups

@@ -6,33 +6,29 @@ run; so do verdicts, whose ledger is kept beside them.
 
 import contextlib
 import datetime
-import math
-import os
+import gc
 import pathlib
 import shutil
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import jax
 from absl import logging
 from ml_collections import config_dict
 
-from qcrd_jax import files, grid
+from qcrd_jax import files, grid, sums
 from qcrd_jax.data.sources import builders
 from qcrd_jax.data.summary import SplitCounts
-from qcrd_jax.errors import InputError
+from qcrd_jax.errors import InputError, OutOfMemory
 from qcrd_jax.experiments import identity
 from qcrd_jax.experiments import plan as planning
 from qcrd_jax.experiments.plan import Plan
 from qcrd_jax.grid import Cell
 from qcrd_jax.report import write_report
-from qcrd_jax.runs import assembly, loop, results
+from qcrd_jax.runs import assembly, exhaustion, loop, memory, results
 from qcrd_jax.runs import workdir as workdirs
-from qcrd_jax.runs.position import kept_bytes
 from qcrd_jax.runs.run import Run
 from qcrd_jax.teacher import judge as judgement
-
-_MEMORY_SHARE = 0.7  # of a device's memory that seeds trained together may take
-_COPIES = 3  # of what a run keeps, while a step is taken: gradients, new values, activations
 
 
 def run(plan: Plan) -> Iterator[dict[str, str]]:
@@ -91,7 +87,7 @@ def _make(plan: Plan, cell: Cell, target: pathlib.Path) -> bool:
         missing = planning.missing_seeds(plan, cell)
         what = f'seeds {", ".join(map(str, missing))} of {target}' if missing else ''
     elif cell.measure in grid.DATA_MEASURES:
-        what = '' if target.is_file() else f'figures of {target}'
+        what = '' if planning.is_counted(target) else f'figures of {target}'
     else:
         what = '' if (target / judgement.REPORT).is_file() else f'verdicts of {target}'
     if not what:
@@ -117,13 +113,18 @@ def _count(plan: Plan, cell: Cell, path: pathlib.Path) -> None:
     for example in dataset.splits[cell.split]:
         counts.add(example, dataset.answer_type, config.data.samples)
     files.write_json(path, counts.report(truncated=0))
+    sums.update(path.parent, [path.name])
 
 
 # --- Training -------------------------------------------------------------------------------------
 
 
 def _train_missing(plan: Plan, cell: Cell) -> None:
-    """Trains the missing seeds, as many together as fit; one by one where a group fails."""
+    """Trains the missing seeds, as many together as fit.
+
+    Where a group turns out not to fit, half as many at once continue from its checkpoints; one by
+    one where it fails for another reason.
+    """
     _describe(plan, cell)
     missing: list[config_dict.ConfigDict] = []
     failed: dict[int, str] = {}
@@ -132,36 +133,54 @@ def _train_missing(plan: Plan, cell: Cell) -> None:
             missing.append(_config_of_run(plan, cell, seed))
         except InputError as error:
             failed[seed] = str(error)
+    most = plan.settings.together  # seeds in one program; 0: not known yet
+    alone: set[int] = set()  # seeds of a group that failed for another reason than memory
     try:
         while missing:
             first = _build(plan, cell, missing[:1])
-            count = plan.settings.together or _seeds_that_fit(first[0])
-            group, missing = missing[:count], missing[count:]
-            try:
-                _finish(plan, first + _build(plan, cell, group[1:], twin=first[0]))
-            except InputError as error:
-                if len(group) == 1:
-                    failed[group[0].seed] = str(error)
-                else:
-                    logging.error('%s: %s Its seeds continue one by one.', cell.name, error)
-                    failed |= _one_by_one(plan, cell, group)
+            most = most or memory.seeds_that_fit(first[0], len(missing))
+            group = missing[: 1 if missing[0].seed in alone else most]
+            failure = _attempt(plan, cell, group, first)
+            if failure is None or len(group) == 1:
+                failed |= {group[0].seed: failure.why} if failure else {}
+                missing = missing[len(group) :]
+                continue
+            if failure.exhausted:
+                most = -(-len(group) // 2)
+                logging.error('%s: %s Now %d at once.', cell.name, failure.why, most)
+            else:
+                alone |= {config.seed for config in group}
+                logging.error('%s: %s Its seeds continue one by one.', cell.name, failure.why)
+            left = set(planning.missing_seeds(plan, cell))  # some may be finished all the same
+            missing = [config for config in missing if config.seed in left]
     finally:
         jax.clear_caches()  # the next cell has programs of its own
     if failed:
         raise InputError('; '.join(f'seed {seed}: {why}' for seed, why in failed.items()))
 
 
-def _one_by_one(
-    plan: Plan, cell: Cell, configs: Sequence[config_dict.ConfigDict]
-) -> dict[int, str]:
-    """Trains seeds each on its own, and says why which of them failed."""
-    failed = {}
-    for config in configs:
-        try:
-            _finish(plan, _build(plan, cell, [config]))
-        except InputError as error:
-            failed[config.seed] = str(error)
-    return failed
+class _Failure(NamedTuple):
+    """Why runs could not be trained; the exception itself would keep what they hold in memory."""
+
+    why: str
+    exhausted: bool
+
+
+def _attempt(
+    plan: Plan, cell: Cell, configs: Sequence[config_dict.ConfigDict], first: Sequence[Run]
+) -> _Failure | None:
+    """Trains seeds in one program; `first` is the run of the first of them."""
+    try:
+        with exhaustion.explained(configs[0], 'training'):
+            _finish(plan, [*first, *_build(plan, cell, configs[1:], twin=first[0])])
+        return None
+    except InputError as error:
+        failure = _Failure(str(error), isinstance(error, OutOfMemory))
+    if failure.exhausted:
+        # Programs, and what is only held by frames of the attempt that refer to each other.
+        jax.clear_caches()
+        gc.collect()
+    return failure
 
 
 def _build(
@@ -186,19 +205,14 @@ def _finish(plan: Plan, runs: Sequence[Run]) -> None:
     with contextlib.ExitStack() as stack:
         for each in runs:
             stack.enter_context(workdirs.locked(each.workdir))
-        for each, position in zip(runs, loop.train(runs), strict=True):
+        positions = loop.train(runs)
+        for each in runs:
+            position = positions.pop(0)  # which is freed before the next one
             summary = results.finish(each, position, timed=len(runs) == 1)
+            del position
             print(f'{each.workdir}: {summary["test_accuracy"]:.4f}', flush=True)
             write_report(each.workdir)
             _tidy(each.workdir, plan.settings.keep)
-
-
-def _seeds_that_fit(one_run: Run) -> int:
-    """How many runs like this one a device holds at once, by a rough estimate."""
-    one = _COPIES * kept_bytes(one_run)
-    stats = jax.local_devices()[0].memory_stats() or {}
-    memory = stats.get('bytes_limit') or os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
-    return max(1, math.floor(_MEMORY_SHARE * memory / one))
 
 
 def _config_of_run(plan: Plan, cell: Cell, seed: int) -> config_dict.ConfigDict:

@@ -1,5 +1,6 @@
 """Metrics of steps as (sum, count) pairs: added up over any number of steps, divided once."""
 
+import functools
 from collections.abc import Iterable
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 Metrics = dict[str, tuple[Any, Any]]  # name -> (sum, count), arrays of a device or of NumPy
+Totals = dict[str, tuple[float, float]]  # name -> (sum, count) over steps
 
 
 def single(value: Float[Array, '']) -> tuple[Array, Array]:
@@ -21,16 +23,25 @@ def over(values: Float[Array, '*shape'], mask: Bool[Array, '*shape']) -> tuple[A
     return total, jnp.sum(mask).astype(jnp.float32)
 
 
+def add(totals: Totals, metrics: Metrics) -> Totals:
+    """Adds the metrics of a step, or of several with a leading axis, to totals; in float64."""
+    added = dict(totals)
+    for name, pair in metrics.items():
+        total, count = (float(np.sum(np.asarray(part, np.float64))) for part in pair)
+        before = totals.get(name, (0.0, 0.0))
+        added[name] = (before[0] + total, before[1] + count)
+    return added
+
+
+def divide(totals: Totals) -> dict[str, float | None]:
+    """The mean of every metric, as Python floats; None where nothing was counted."""
+    return {name: total / count if count else None for name, (total, count) in totals.items()}
+
+
 def mean(metrics: Iterable[Metrics]) -> dict[str, float | None]:
     """The mean of every metric over steps, as Python floats; None where nothing was counted.
 
     Args:
       metrics: of single steps, or of several with a leading axis.
     """
-    totals: dict[str, list[float]] = {}
-    for step in metrics:
-        for name, (total, count) in step.items():
-            entry = totals.setdefault(name, [0.0, 0.0])
-            entry[0] += float(np.sum(np.asarray(total, np.float64)))
-            entry[1] += float(np.sum(np.asarray(count, np.float64)))
-    return {name: total / count if count else None for name, (total, count) in totals.items()}
+    return divide(functools.reduce(add, metrics, {}))

@@ -14,8 +14,8 @@ The plain step, `take_step`, is the specification. The others give its numbers i
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -31,11 +31,21 @@ from qcrd_jax.methods.state import TrainState, step_keys
 from qcrd_jax.models.protocol import Params
 from qcrd_jax.ring import Ring
 
-Step = Callable[[TrainState, Params | None, Batch, Array], tuple[TrainState, Metrics]]
-Chunk = Callable[
-    [TrainState, tuple[Params, ...], Batch, Array],
-    tuple[TrainState, tuple[Params, ...], Metrics],
-]
+
+@runtime_checkable
+class Compiled(Protocol):
+    """A compiled `take_step` or `take_chunk`, all but the method as its arguments.
+
+    `lower` takes arrays or their shapes, as that of `jax.jit` does.
+    """
+
+    def __call__(self, state: TrainState, past: Any, batch: Batch, key: Array, /) -> Any:
+        """Takes the step, or the steps."""
+        ...
+
+    def lower(self, state: Any, past: Any, batch: Any, key: Any, /) -> Any:
+        """Traces it."""
+        ...
 
 
 class Progress(NamedTuple):
@@ -198,7 +208,24 @@ def _stack_host(batches: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarra
 # --- Compiled -------------------------------------------------------------------------------------
 
 
-def step(method: Method) -> Step:
+class _WithRing:
+    """The jitted step with a ring, called as all others are."""
+
+    def __init__(self, run: Any):
+        self._run = run
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._run(*self._split(*arguments))
+
+    def lower(self, *arguments: Any) -> Any:
+        return self._run.lower(*self._split(*arguments))
+
+    @staticmethod
+    def _split(state, generator, batch, key):
+        return generator, dataclasses.replace(state, params=None), state.params, batch, key
+
+
+def step(method: Method) -> Compiled:
     """Compiles `take_step` with donated buffers; it is traced once for one shape of batch.
 
     With a ring the generator's buffers become theta_(t + 1), and theta_t is left for the ring.
@@ -213,12 +240,10 @@ def step(method: Method) -> Step:
     def run(generator, rest, params, batch, key):
         return take_step(method, dataclasses.replace(rest, params=params), generator, batch, key)
 
-    return lambda state, generator, batch, key: run(
-        generator, dataclasses.replace(state, params=None), state.params, batch, key
-    )
+    return _WithRing(run)
 
 
-def chunk(method: Method) -> Chunk:
+def chunk(method: Method) -> Compiled:
     """Compiles `take_chunk`; state and ring are donated."""
     return jax.jit(functools.partial(take_chunk, method), donate_argnames=('state', 'past'))
 
@@ -238,8 +263,8 @@ class Programs:
       lag: steps of a chunk, and slots of the ring; 0 without one.
     """
 
-    step: Step
-    chunk: Chunk | None
+    step: Compiled
+    chunk: Compiled | None
     lag: int
 
     def advance(
@@ -278,6 +303,30 @@ class Programs:
         past = state.params
         state, metrics = self.step(state, ring.generator(step), batches[step], key)
         return Progress(state, ring.push(step, past)), step + 1, metrics
+
+    def greediest(
+        self, progress: Any, batch: Any, key: Any, fixed_generator: Any = None, *, steps: int
+    ) -> Any:
+        """Returns the program, compiled by itself, that takes most memory of those that run.
+
+        Where the same program is run afterwards it is found compiled, so that this costs no time.
+
+        Args:
+          progress: arrays or their shapes, as all that follows.
+          batch: of any step.
+          key: the run's base key.
+          fixed_generator: what is sampled where there is no ring.
+          steps: in a row; a chunk is taken where they are enough.
+        """
+        state, ring = progress
+        if ring is None:
+            return self.step.lower(state, fixed_generator, batch, key).compile()
+        if self.chunk is None or steps < self.lag:
+            return self.step.lower(state, ring.slots[0], batch, key).compile()
+        batches = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct((self.lag, *leaf.shape), leaf.dtype), batch
+        )
+        return self.chunk.lower(state, ring.slots, batches, key).compile()
 
 
 @functools.lru_cache(maxsize=1)
