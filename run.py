@@ -1,9 +1,14 @@
 """Command line: `python run.py --config=configs/svamp.py --workdir=runs/svamp --mode=train`."""
+# ruff: noqa: E402, for the imports take seconds, in which a signal is to end us as it does later
 
 import os
 import pathlib
 import sys
 from typing import NoReturn
+
+from qcrd_jax import interruption
+
+interruption.end_at_once()
 
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -57,14 +62,16 @@ def guarded(argv: list[str]) -> None:
     if not flags.FLAGS['verbosity'].present:
         logging.set_verbosity(logging.WARNING)
     try:
-        main(argv)
+        with interruption.handled():
+            main(argv)
     except (InputError, OSError) as error:
         _fail(error, '', 1)
-    except KeyboardInterrupt:
-        _fail('interrupted; run the same command again to resume.', '', 130)
+    except interruption.Interrupted as stop:
+        print(stop, file=sys.stderr)
+        sys.exit(stop.status)
 
 
-def _fail(error: BaseException | str, what: str, code: int) -> NoReturn:
+def _fail(error: BaseException, what: str, code: int) -> NoReturn:
     while isinstance(error, KeyError | AttributeError) and error.args:
         error = error.args[0]  # the message itself; `str` of a KeyError is its `repr`
     text = str(error).strip()

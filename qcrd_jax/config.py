@@ -155,7 +155,15 @@ def _train() -> config_dict.ConfigDict:
     train.evaluate_every = 500  # steps between validations
     train.checkpoint_every = 50  # steps between checkpoints, at least
     train.checkpoint_minutes = 1.0  # minutes between checkpoints, at least; the last step has one
+    train.remat = 'none'  # none | layers: compute a layer's activations once more for the gradient,
+    # in place of keeping them; less memory, more time
     train.on_nonfinite = 'stop'  # stop | skip (the update is not applied, and counted)
+    train.nonfinite_limit = 10  # steps in a row that `skip` passes over; then the run ends, as it
+    # does when it passed over more than half of the steps between two lines of metrics.jsonl
+    train.restart = False  # where checkpoints are lost or damaged, set what is left aside and start
+    # anew; a checkpoint that is whole is resumed all the same
+    train.keep_state = False  # keep ring and moments in the last checkpoint of a finished run
+    train.deterministic = False  # the same bits from every run on a GPU, at a price in time
     return train
 
 

@@ -10,16 +10,16 @@ from ml_collections import config_dict
 
 from qcrd_jax import files, validation
 from qcrd_jax.data import batches
+from qcrd_jax.data import prepare as prepared
 from qcrd_jax.data.encoding import Encoding, encode
 from qcrd_jax.data.pairs import write_pairs
-from qcrd_jax.data.prepare import LEAKS, write_counts
 from qcrd_jax.data.schema import AnswerType, Example
 from qcrd_jax.data.sources import builders, question_records
 from qcrd_jax.errors import InputError
 from qcrd_jax.experiments import plan as planning
 from qcrd_jax.experiments import running, tabling
 from qcrd_jax.report import write_report
-from qcrd_jax.runs import assembly, loop, results
+from qcrd_jax.runs import assembly, determinism, exhaustion, loop, results, sealing
 from qcrd_jax.runs import position as positions
 from qcrd_jax.runs import workdir as workdirs
 from qcrd_jax.teacher import annotate as annotation
@@ -36,11 +36,16 @@ def run(
 ) -> None:
     """Validates the configuration, holds the workdir, and runs one mode in it."""
     validation.validate(config)
+    determinism.request(config)
     if mode == 'predict' and not input_file:
         raise InputError('--input: name the file of questions, JSON lines with "input".')
     if mode in ('evaluate', 'predict', 'export') and not workdirs.started(workdir):
         raise InputError(f'--workdir: {workdir} has no checkpoint; run --mode=train there first.')
-    with workdirs.locked(workdir):
+    asks = mode in ('evaluate', 'predict')
+    with (
+        workdirs.locked(workdir),
+        exhaustion.explained(config, 'evaluation' if asks else 'loading'),
+    ):
         # Those that are left out are bound to no one student.
         if mode not in ('annotate', 'judge', 'pairs', 'reproduce'):
             workdirs.claim(workdir, config)
@@ -53,8 +58,8 @@ def run(
 def train(config: config_dict.ConfigDict, workdir: pathlib.Path) -> None:
     """Trains (or resumes), evaluates, exports and reports."""
     run = assembly.assemble(config, workdir)
-    if not (workdir / 'prepare.json').exists():
-        write_counts(run.corpus, config.data.samples, workdir)
+    if not prepared.whole(workdir):
+        prepared.write_counts(run.corpus, config.data.samples, workdir)
     (position,) = loop.train([run])
     summary = results.finish(run, position)
     page = write_report(workdir)
@@ -69,7 +74,7 @@ def prepare(config: config_dict.ConfigDict, workdir: pathlib.Path) -> None:
     `leaks.jsonl` with the questions that stand in more than one split.
     """
     corpus = assembly.read_corpus(config, workdir)
-    print(write_counts(corpus, config.data.samples, workdir))
+    print(prepared.write_counts(corpus, config.data.samples, workdir))
     print()
     for split, encoded in corpus.encoded.items():
         print(f'{split}: ' + ', '.join(f'{n} {name}' for name, n in encoded.counts().items()))
@@ -77,7 +82,7 @@ def prepare(config: config_dict.ConfigDict, workdir: pathlib.Path) -> None:
     for truncation in corpus.truncations:
         print(f'cut: {truncation}')
     print(f'report: {workdir / "prepare.json"}, votes: {workdir / "votes.jsonl"}')
-    print(f'questions in more than one split: {workdir / LEAKS}')
+    print(f'questions in more than one split: {workdir / prepared.LEAKS}')
 
 
 def annotate(config: config_dict.ConfigDict, workdir: pathlib.Path) -> None:
@@ -105,6 +110,7 @@ def evaluate(config: config_dict.ConfigDict, workdir: pathlib.Path) -> None:
     """Evaluates the selected student of the latest checkpoint on the test split."""
     run = assembly.assemble(config, workdir)
     ratio = results.write_predictions(run, positions.latest(run))
+    sealing.seal(workdir, ['predictions.jsonl'])
     print(f'test accuracy: {ratio.value:.4f} ({ratio.numerator} of {ratio.denominator})')
     print(f'predictions: {workdir / "predictions.jsonl"}')
 

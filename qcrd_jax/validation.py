@@ -43,6 +43,7 @@ CHOICES = {
     'reproduce.panel': grid.PANELS,
     'reproduce.keep': grid.KEEP,
     'train.on_nonfinite': ('stop', 'skip'),
+    'train.remat': ('none', 'layers'),
     'teacher.through': ('server', 'batch'),
     'pairs.format': get_args(PairsFormat),
 }
@@ -89,6 +90,7 @@ RANGES = {
     'train.evaluate_every': (1, None),
     'train.checkpoint_every': (1, None),
     'train.checkpoint_minutes': (0, None),
+    'train.nonfinite_limit': (1, None),
     'evaluation.batch_size': (1, None),
     'evaluation.max_length': (1, None),
     'evaluation.examples': (0, None),

@@ -26,8 +26,11 @@ COUNTING = ('qcrd_jax.data.sources.builders', 'qcrd_jax.data.summary')
 """What reads and counts a dataset."""
 
 # What is no part of a run: its seed, which has a folder of its own; the grid; whom to ask for
-# answers and verdicts; where data is kept.
-_APART = ('seed', 'reproduce', 'teacher', 'judge', 'pairs', 'data.cache')
+# answers and verdicts; where data is kept, and what is done after a fault or at the end.
+_APART = (
+    'seed', 'reproduce', 'teacher', 'judge', 'pairs', 'data.cache',
+    'train.restart', 'train.keep_state',
+)  # fmt: skip
 
 # What changes no number of a run. `train.log_every` and `train.checkpoint_every` do not belong
 # here: they end the windows of steps that are one program, which rounds otherwise than single
@@ -162,7 +165,7 @@ def _folder_digest(name: str) -> str:
         return ''
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
-        if path.suffix in ('.json', '.safetensors', '.model'):
+        if path.suffix in ('.json', '.safetensors', '.model') and path.is_file():  # and no pipe
             with open(path, 'rb') as file:
                 digest.update(path.name.encode() + hashlib.file_digest(file, 'sha256').digest())
     return digest.hexdigest()

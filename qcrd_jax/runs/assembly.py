@@ -48,6 +48,9 @@ def assemble(
     optimizer, pretraining, online = map(adamw, (schedule, pretraining, online))
     parts = Parts(student, optimizer, discriminator, online, data.lengths.rationale)
     method = METHODS[config.method].build(config, parts)
+    samples_fixed = method.negatives is not None and not method.negatives.lag
+    if samples_fixed and config.negatives.fixed:  # refused now, not after hours of pretraining
+        huggingface.load_architecture(config.negatives.fixed)
     return Run(config, workdir, data, method, schedule, discriminator, pretraining, online)
 
 
@@ -101,6 +104,7 @@ def _student(config: config_dict.ConfigDict, tokenizer: Any) -> Student:
         tokenizer,
         dropout_rate=settings.dropout,
         compute_dtype=_compute_dtype(settings.compute_dtype),
+        remat=config.train.remat == 'layers',
     )
 
 
@@ -130,6 +134,7 @@ def _discriminator(
             tokenizer,
             dropout_rate=config.student.dropout,
             compute_dtype=_compute_dtype(config.student.compute_dtype),
+            remat=config.train.remat == 'layers',
         )
     )
 

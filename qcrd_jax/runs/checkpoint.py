@@ -2,9 +2,10 @@
 
 Orbax commits a step atomically, so a kill in the middle of a save leaves the last step as it was.
 It does not notice flipped bits, and it may list a step whose files are gone. So each step carries
-SHA-256 digests of its arrays and of its record; `restore` verifies them, falls back step by step
-with a loud line in the log, moves what is damaged aside, and never starts again from nothing by
-itself.
+SHA-256 digests of its arrays and of its record, which names its step; `restore` verifies them,
+falls back step by step with a loud line in the log, moves what is damaged aside, and never starts
+again from nothing by itself. Arrays of the same digest are stored once: at step 0 the whole ring is
+theta_0.
 """
 
 import contextlib
@@ -12,10 +13,11 @@ import hashlib
 import json
 import pathlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
@@ -24,6 +26,10 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 from qcrd_jax.errors import InputError
 
 Arrays = dict[str, Any]  # leaf name -> array
+
+
+class UnreadableError(InputError):
+    """There was a run, and no checkpoint of it can be read."""
 
 
 class Restored(NamedTuple):
@@ -43,6 +49,7 @@ class Checkpointer:
     def __init__(self, folder: pathlib.Path, *, keep: int = 2):
         self._folder = pathlib.Path(folder).resolve()
         self._keep = keep
+        _finish_replacing(self._folder)
         self._manager = self._open()
 
     def __enter__(self) -> 'Checkpointer':
@@ -61,6 +68,15 @@ class Checkpointer:
             self._manager.wait_until_finished()
         self._manager.close()
 
+    def wait(self) -> None:
+        """Waits for the save in flight, so that what follows may rely on it.
+
+        Raises:
+          InputError: if it failed.
+        """
+        with self._writing():
+            self._manager.wait_until_finished()
+
     def steps(self) -> list[int]:
         """The steps that are committed, ascending."""
         return sorted(self._manager.all_steps())
@@ -76,13 +92,9 @@ class Checkpointer:
         Raises:
           InputError: if this save could not start, or an earlier one failed (a full disk, say).
         """
-        with self._writing():
-            self._manager.wait_until_finished()
-        arrays = {name: np.array(leaf) for name, leaf in _named_leaves(state).items()}
-        record = {
-            'metadata': metadata,
-            'arrays': {name: _describe(array) for name, array in arrays.items()},
-        }
+        self.wait()
+        arrays, described = _distinct(state)
+        record = {'step': step, 'metadata': metadata, 'arrays': described}
         record['sha256'] = _digest_of_record(record)
         with self._writing():
             saved = self._manager.save(
@@ -97,22 +109,41 @@ class Checkpointer:
                 f'are there ({self.steps()}); use another --workdir.'
             )
 
-    def restore(self, like: Any) -> Restored | None:
+    def replace(self, step: int, state: Any, metadata: dict[str, Any]) -> None:
+        """Saves another checkpoint in the place of the latest one, and removes those before it.
+
+        Whenever this is killed, one of the checkpoints is there and whole.
+
+        Args, Raises: those of `save`; `step` is that of the latest checkpoint.
+        """
+        self.wait()
+        with Checkpointer(_aside(self._folder)) as checkpointer:
+            checkpointer.save(step, state, metadata)
+        self._manager.close()
+        with self._writing():
+            _finish_replacing(self._folder)
+        self._manager = self._open()
+
+    def restore(self, like: Callable[[dict[str, Any]], Any]) -> Restored | None:
         """Returns the latest checkpoint that is whole, or None if the folder has none at all.
 
         Args:
-          like: a pytree of arrays or `jax.ShapeDtypeStruct`, the shape of what was saved.
+          like: returns, for the metadata of a checkpoint, a pytree of arrays or
+            `jax.ShapeDtypeStruct` in the shape of what was saved. Leaves that were equal may share
+            a buffer in what comes back.
 
         Raises:
-          InputError: if there are checkpoints and none is whole, or they hold other arrays.
+          UnreadableError: if there are checkpoints and none is whole.
+          InputError: if they hold other arrays.
         """
         steps = self.steps()[::-1]
         damaged = {}
         for step in steps:
             try:
                 record = self._read_record(step)
-                _check_same_arrays(self._folder / str(step), record['arrays'], like)
-                restored = self._read_arrays(step, record['arrays'], like)
+                wanted = like(record['metadata'])
+                _check_same_arrays(self._folder / str(step), record['arrays'], wanted)
+                restored = self._read_arrays(step, record['arrays'], wanted)
             except InputError:
                 raise
             except Exception as error:  # whatever Orbax makes of missing or mangled files
@@ -127,12 +158,34 @@ class Checkpointer:
             self._set_aside(damaged)
             return Restored(step, restored, record['metadata'])
         if damaged:
-            raise InputError(
+            raise UnreadableError(
                 f'{self._folder}: no checkpoint is whole; step(s) '
                 + '; '.join(f'{step} ({why})' for step, why in damaged.items())
-                + '. Restore the folder from a backup, or start anew in another --workdir.'
+                + '. Restore the folder from a backup; or start anew by '
+                '--config.train.restart=True, which sets aside what is there; or use another '
+                '--workdir.'
             )
         return None
+
+    def metadata(self) -> dict[str, Any] | None:
+        """Returns the metadata of the latest checkpoint whose record is whole; None without one."""
+        for step in self.steps()[::-1]:
+            with contextlib.suppress(Exception):  # whatever Orbax makes of mangled files
+                return self._read_record(step)['metadata']
+        return None
+
+    def check(self, step: int) -> None:
+        """Reads a checkpoint as `restore` does.
+
+        Raises:
+          Exception: of any type, if it is not whole.
+        """
+        described = self._read_record(step)['arrays']
+        arrays = {
+            name: jax.ShapeDtypeStruct(entry['shape'], jnp.dtype(entry['dtype']))
+            for name, entry in described.items()
+        }
+        self._read_arrays(step, described, arrays)
 
     def _open(self) -> ocp.CheckpointManager:
         return ocp.CheckpointManager(
@@ -158,22 +211,30 @@ class Checkpointer:
         record = items['record']
         if record.get('sha256') != _digest_of_record(record):
             raise OSError('its record is not what was saved')
+        if 'step' not in record:
+            raise InputError(
+                f'{self._folder / str(step)}: was written by an earlier version of this program, '
+                'from which this one cannot resume; use that version, or another --workdir.'
+            )
+        if record['step'] != step:
+            raise OSError(f'it is a copy of step {record["step"]}')
         return record
 
     def _read_arrays(self, step: int, described: dict[str, Any], like: Any) -> Any:
         leaves = _named_leaves(like)
         target = {
-            name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in leaves.items()
+            described[name]['stored']: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+            for name, leaf in leaves.items()
         }
         items = self._manager.restore(
             step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target))
         )
         arrays = items['state']
         for name, array in arrays.items():
-            if _describe(np.asarray(array)) != described[name]:
+            if _describe(np.asarray(array)) | {'stored': name} != described[name]:
                 raise OSError(f'the digest of {name} is not that of what was saved')
         treedef = jax.tree.structure(like)
-        return jax.tree.unflatten(treedef, [arrays[name] for name in leaves])
+        return jax.tree.unflatten(treedef, [arrays[described[name]['stored']] for name in leaves])
 
     def _set_aside(self, damaged: dict[int, str]) -> None:
         """Moves damaged steps out of the way of the steps that will be saved again."""
@@ -188,6 +249,49 @@ class Checkpointer:
             shutil.move(self._folder / str(step), aside)
             logging.error('%s: the damaged checkpoint was moved to %s.', self._folder, aside)
         self._manager = self._open()
+
+
+def _aside(folder: pathlib.Path) -> pathlib.Path:
+    """Where a checkpoint is written that is to replace another."""
+    return folder.with_name(f'.{folder.name}.replacing')
+
+
+def _finish_replacing(folder: pathlib.Path) -> None:
+    """Puts a whole checkpoint that waits to replace another in its place; also after a kill."""
+    aside = _aside(folder)
+    if not aside.is_dir():
+        return
+    for new in [path for path in aside.iterdir() if path.name.isdigit()]:
+        try:
+            with Checkpointer(aside) as checkpointer:
+                checkpointer.check(int(new.name))
+        except Exception as error:  # of any type; the others stay, and it is made again
+            logging.error('%s is damaged (%s) and is removed.', new, _first_line(error))
+            break
+        old = folder / new.name
+        if old.exists():
+            old.rename(aside / 'old')
+        new.rename(old)
+        for path in folder.iterdir():
+            if path.is_dir() and path != old:
+                shutil.rmtree(path)
+    shutil.rmtree(aside)
+
+
+def _distinct(tree: Any) -> tuple[Arrays, dict[str, Any]]:
+    """Copies of the leaves, one of those that are equal, and what describes every leaf.
+
+    `stored` in a description is the name of the leaf that is stored for it.
+    """
+    arrays, described, stored = {}, {}, {}
+    for name, leaf in _named_leaves(tree).items():
+        array = np.array(leaf)
+        entry = _describe(array)
+        first = stored.setdefault(json.dumps(entry), name)
+        if first == name:
+            arrays[name] = array
+        described[name] = entry | {'stored': first}
+    return arrays, described
 
 
 def _named_leaves(tree: Any) -> Arrays:

@@ -6,31 +6,41 @@ themselves.
 """
 
 import contextlib
+import functools
+import shutil
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import tqdm
 
+from qcrd_jax import interruption
 from qcrd_jax.data.batches import BatchStream
 from qcrd_jax.errors import InputError
 from qcrd_jax.evaluation.answering import answer_accuracy
 from qcrd_jax.evaluation.metrics import Ratio
-from qcrd_jax.methods import metrics, programs
+from qcrd_jax.interruption import Interrupted
+from qcrd_jax.methods import programs
 from qcrd_jax.methods.metrics import Metrics
 from qcrd_jax.methods.programs import Programs, Progress
 from qcrd_jax.models.protocol import Params
-from qcrd_jax.runs import initial
+from qcrd_jax.runs import disk, initial, memory
 from qcrd_jax.runs import position as positions
 from qcrd_jax.runs import workdir as workdirs
-from qcrd_jax.runs.checkpoint import Checkpointer
+from qcrd_jax.runs.checkpoint import Checkpointer, UnreadableError
+from qcrd_jax.runs.exhaustion import explains
 from qcrd_jax.runs.log import MetricsLog
 from qcrd_jax.runs.position import Best, Position
 from qcrd_jax.runs.pretraining import pretrain_discriminator
 from qcrd_jax.runs.run import Run
+from qcrd_jax.runs.window import close, refuse
+
+_REMEDY = '--config.optimizer.learning_rate'
+_GONE: Any = Progress(cast(Any, None), None)  # of a position whose buffers were taken
 
 
 class _Records(NamedTuple):
@@ -39,6 +49,20 @@ class _Records(NamedTuple):
     run: Run
     checkpointer: Checkpointer
     log: MetricsLog
+
+
+class _Ahead(NamedTuple):
+    """How far runs have come that advance in one program.
+
+    Attributes:
+      step: t, of all of them.
+      progress: of all of them, as the program takes it.
+      positions: of each, but for its step and progress.
+    """
+
+    step: int
+    progress: Progress
+    positions: Sequence[Position]
 
 
 class _Group(NamedTuple):
@@ -63,6 +87,7 @@ class _Group(NamedTuple):
         return programs.unstack(progress, place) if self.several else progress
 
 
+@explains('training')
 def train(runs: Sequence[Run]) -> list[Position]:
     """Trains to the last step, from the latest checkpoint if there is one; selects on validation.
 
@@ -73,11 +98,15 @@ def train(runs: Sequence[Run]) -> list[Position]:
       The positions at the last step.
 
     Raises:
-      InputError: if a gradient is not finite and the configuration says to stop; what was reached
-        before is in the checkpoints.
+      InputError: if a gradient is not finite and the configuration says to stop, or too many are
+        not; what was reached before is in the checkpoints.
+      Interrupted: if a signal asked the process to end; what was reached is in the checkpoints.
     """
     steps = runs[0].config.train.steps
+    disk.check({run.workdir: positions.saved_bytes(run) for run in runs})
+    _ = [run.fingerprint for run in runs]  # takes long for many questions, and may be interrupted
     with contextlib.ExitStack() as stack:
+        stack.enter_context(interruption.polling())
         opened = [_open(stack, run) for run in runs]
         records = [each for each, _ in opened]
         reached = {place: position for place, (_, position) in enumerate(opened)}
@@ -92,6 +121,7 @@ def train(runs: Sequence[Run]) -> list[Position]:
     return [reached[place] for place in range(len(runs))]
 
 
+@explains('evaluation')
 def validate(run: Run, params: Params) -> Ratio:
     """Greedy accuracy on the validation split."""
     texts = run.answering.labels(params, run.evaluation_batches('validation'))
@@ -101,60 +131,107 @@ def validate(run: Run, params: Params) -> Ratio:
 
 def _open(stack: contextlib.ExitStack, run: Run) -> tuple[_Records, Position]:
     """Restores a run, or starts it: then its discriminator is pretrained, if it has one."""
-    checkpointer = stack.enter_context(Checkpointer(workdirs.checkpoints(run.workdir)))
-    position = positions.restore(run, checkpointer)
-    resumed = position.step if position else None
-    log = stack.enter_context(MetricsLog(run.workdir, resume_step=resumed))
-    if position is not None:
-        print(f'resuming from step {position.step}', flush=True)
-        return _Records(run, checkpointer, log), position
+    try:
+        return _opened(stack, run)
+    except UnreadableError:
+        if not run.config.train.restart:
+            raise
+    workdirs.set_aside(run.workdir)
+    return _opened(stack, run)
+
+
+def _opened(stack: contextlib.ExitStack, run: Run) -> tuple[_Records, Position]:
+    with contextlib.ExitStack() as own:
+        checkpointer = own.enter_context(Checkpointer(workdirs.checkpoints(run.workdir)))
+        position = positions.restore(run, checkpointer)
+        log = own.enter_context(MetricsLog(run.workdir))
+        records = _Records(run, checkpointer, log)
+        if position is None:
+            position = _start(records)
+        else:
+            log.rewind(position.log)
+            shutil.rmtree(workdirs.pretraining(run.workdir), ignore_errors=True)  # after a kill
+            print(f'resuming from step {position.step}', flush=True)
+            step = position.step
+            if _is_due(run, step) and position.validated < step:  # it was interrupted in that
+                position = _select(records, position, step, position.progress.state.params)
+        stack.push(own.pop_all())
+    return records, position
+
+
+def _start(records: _Records) -> Position:
+    """Saves the position before the first step, after the discriminator's pretraining."""
+    run, log = records.run, records.log
     theta_0, discriminator, separation = initial.student_parameters(run), None, None
-    if run.discriminator is not None:
-        params = initial.discriminator_parameters(run, theta_0)
-        discriminator, separation = pretrain_discriminator(run, params, log)
-    position = positions.first(run, theta_0, discriminator, separation)
-    positions.save(run, checkpointer, position)
-    return _Records(run, checkpointer, log), position
+    if run.discriminator is None:
+        workdirs.refuse_remains(run.workdir)
+    else:
+        begin = functools.partial(initial.discriminator_parameters, run, theta_0)
+        discriminator, separation = pretrain_discriminator(run, begin, log)
+    position = positions.first(run, theta_0, log.mark(0), discriminator, separation)
+    positions.save(run, records.checkpointer, position)
+    records.checkpointer.wait()  # so that lines of the log imply a checkpoint
+    shutil.rmtree(workdirs.pretraining(run.workdir), ignore_errors=True)
+    return position
 
 
 def _advance(records: Sequence[_Records], taken: list[Position], limit: int) -> list[Position]:
-    """Takes runs, all before the same step, to a later one; `taken` is emptied."""
+    """Takes runs, all before the same step, to a later one; `taken` is emptied.
+
+    Raises:
+      Interrupted: if a signal asked the process to end; what was reached is saved.
+    """
     settings, group = records[0].run.config.train, _group(records)
     every = (settings.log_every, settings.evaluate_every, settings.checkpoint_every)
-    step, separations = taken[0].step, [position.separation for position in taken]
-    best = [position.best for position in taken]
     progress = group.joined([position.progress for position in taken])
+    # Nobody else holds what the steps donate.
+    ahead = _Ahead(taken[0].step, progress, [replace(each, progress=_GONE) for each in taken])
     taken.clear()
+    del progress
+    memory.check(
+        records[0].run,
+        group.programs,
+        ahead.progress,
+        group.batches[ahead.step],
+        group.key,
+        group.fixed_generator,
+        steps=limit - ahead.step,
+    )
 
-    def reached(step: int) -> list[Position]:
-        return [
-            Position(step, group.of(progress, place), best[place], separations[place])
-            for place in range(len(records))
-        ]
+    def reached(place: int) -> Position:
+        progress = group.of(ahead.progress, place)
+        return replace(ahead.positions[place], step=ahead.step, progress=progress)
+
+    def save() -> None:
+        for place, each in enumerate(records):
+            if ahead.step not in each.checkpointer.steps():  # nothing was done since it resumed
+                positions.save(each.run, each.checkpointer, reached(place))
 
     what = f'train {len(records)} seeds' if group.several else 'train'
     saved = time.monotonic()
     with tqdm.tqdm(
-        total=settings.steps, initial=step, desc=what, unit='step', mininterval=1
+        total=settings.steps, initial=ahead.step, desc=what, unit='step', mininterval=1
     ) as bar:
-        while step < limit:
-            stop = min(limit, *(step - step % interval + interval for interval in every))
-            progress = _window(group, progress, step, stop, bar)
-            step = stop
-            if step % settings.evaluate_every == 0 or step == settings.steps:
-                best = [
-                    _select(each, step, group.of(progress, place).state.params, best[place])
-                    for place, each in enumerate(records)
-                ]
-                mean = np.mean([chosen.accuracy for chosen in best])
-                bar.set_postfix(validation=f'{mean:.3f} best')
-            minutes = (time.monotonic() - saved) / 60
-            due = step % settings.checkpoint_every == 0 and minutes >= settings.checkpoint_minutes
-            if due or step == limit:
-                for each, position in zip(records, reached(step), strict=True):
-                    positions.save(each.run, each.checkpointer, position)
-                saved = time.monotonic()
-    return reached(limit)
+        try:
+            while ahead.step < limit:
+                step = ahead.step
+                stop = min(limit, *(step - step % interval + interval for interval in every))
+                ahead = _window(group, ahead, stop, bar)
+                interruption.check()
+                if _is_due(records[0].run, stop):
+                    ahead = _validated(group, ahead, bar)
+                minutes = (time.monotonic() - saved) / 60
+                due = stop % settings.checkpoint_every == 0
+                if (due and minutes >= settings.checkpoint_minutes) or stop == limit:
+                    save()
+                    saved = time.monotonic()
+        except Interrupted as error:
+            bar.close()
+            save()
+            for each in records:
+                each.checkpointer.wait()
+            raise Interrupted(error.number, f'step {ahead.step} is saved') from None
+    return [reached(place) for place in range(len(records))]
 
 
 def _group(records: Sequence[_Records]) -> _Group:
@@ -173,52 +250,82 @@ def _group(records: Sequence[_Records]) -> _Group:
     )
 
 
-def _window(group: _Group, progress: Progress, step: int, stop: int, bar: tqdm.tqdm) -> Progress:
-    """Takes the steps up to `stop` and logs their means, and a run's share of the time."""
-    start, first, window = time.perf_counter(), step, []
-    while step < stop:
+def _window(group: _Group, ahead: _Ahead, stop: int, bar: tqdm.tqdm) -> _Ahead:
+    """Takes the steps up to `stop` and logs their means; fewer if a signal came in between."""
+    start, (step, progress, runs) = time.perf_counter(), ahead
+    flying: tuple[int, Metrics] | None = None  # a program that may still run, and its first step
+    while step < stop and not interruption.requested():
         before = step
         progress, step, taken = group.programs.advance(
             progress, group.batches, group.key, step, stop, group.fixed_generator
         )
-        window.append(taken)
+        if flying is not None:  # one runs while the next one is prepared, and no more wait
+            runs = _added(group, runs, *flying)
+        flying = before, taken
         bar.update(step - before)
-    window = jax.device_get(window)
-    seconds = (time.perf_counter() - start) / (stop - first) / len(group.records)
-    for place, each in enumerate(group.records):
-        own = window
+    if flying is not None:
+        runs = _added(group, runs, *flying)
+    seconds = (time.perf_counter() - start) / len(group.records)
+    runs = [replace(run, window=run.window.lasted(seconds)) for run in runs]
+    if step == stop:
+        runs = [_logged(*each, stop) for each in zip(group.records, runs, strict=True)]
+    return _Ahead(step, progress, runs)
+
+
+def _added(group: _Group, runs: Sequence[Position], before: int, taken: Metrics) -> list[Position]:
+    """Adds the metrics of steps to the windows of the runs; waits until they are there."""
+    taken, added = jax.device_get(taken), []
+    for place, (each, run) in enumerate(zip(group.records, runs, strict=True)):
+        own = taken
         if group.several:
-            own = jax.tree.map(lambda leaf, place=place: np.asarray(leaf)[..., place], window)
-        _log_window(each, own, first, stop, seconds)
-    return progress
+            own = jax.tree.map(lambda leaf, place=place: np.asarray(leaf)[..., place], taken)
+        run = replace(run, window=run.window.added(own))
+        try:
+            refuse(run.window, own, before, each.run.config.train, _REMEDY)
+        except InputError:
+            _write(each, run, before + np.size(own['nonfinite'][0]))
+            raise
+        added.append(run)
+    return added
 
 
-def _log_window(
-    records: _Records, window: list[Metrics], first: int, stop: int, seconds: float
-) -> None:
-    run = records.run
-    values = metrics.mean(window)
-    values |= {
-        'nonfinite': sum(float(np.sum(taken['nonfinite'][0])) for taken in window),
-        'learning_rate': float(np.asarray(run.schedule(stop - 1))),
-        'seconds_per_step': seconds,
-    }
-    records.log.write('train', stop, values)
-    if values['nonfinite'] and run.config.train.on_nonfinite == 'stop':
-        flags = np.concatenate([np.atleast_1d(taken['nonfinite'][0]) for taken in window])
-        bad = first + int(np.argmax(flags > 0))
-        raise InputError(
-            f'step {bad}: the gradient is not finite. The last checkpoint is before it; lower '
-            '--config.optimizer.learning_rate, or pass over such steps by '
-            '--config.train.on_nonfinite=skip, in another --workdir.'
-        )
+def _logged(records: _Records, position: Position, step: int) -> Position:
+    """Logs the window that ends with the step before `step`, and begins another."""
+    _write(records, position, step)
+    window = close(position.window, step, _REMEDY)
+    return replace(position, window=window, log=records.log.mark(step))
 
 
-def _select(records: _Records, step: int, params: Params, best: Best) -> Best:
+def _write(records: _Records, position: Position, step: int) -> None:
+    learning_rate = float(np.asarray(records.run.schedule(step - 1)))
+    values = position.window.values() | {'learning_rate': learning_rate}
+    records.log.write('train', step, values)
+
+
+def _is_due(run: Run, step: int) -> bool:
+    """Whether the student is validated after that many steps."""
+    train = run.config.train
+    return step > 0 and (step % train.evaluate_every == 0 or step == train.steps)
+
+
+def _validated(group: _Group, ahead: _Ahead, bar: tqdm.tqdm) -> _Ahead:
+    """Validates the students of all runs."""
+    runs = [
+        _select(each, run, ahead.step, group.of(ahead.progress, place).state.params)
+        for place, (each, run) in enumerate(zip(group.records, ahead.positions, strict=True))
+    ]
+    mean = np.mean([run.best.accuracy for run in runs])
+    bar.set_postfix(validation=f'{mean:.3f} best')
+    return ahead._replace(positions=runs)
+
+
+def _select(records: _Records, position: Position, step: int, params: Params) -> Position:
     """Validates a student, and keeps it if it is better than the best so far."""
-    ratio = validate(records.run, params)
+    ratio, best = validate(records.run, params), position.best
     accuracy = ratio.numerator / ratio.denominator
     better = accuracy > best.accuracy
     values = {'accuracy': accuracy, 'correct': ratio.numerator, 'total': ratio.denominator}
     records.log.write('validation', step, values | {'best': better})
-    return Best(jax.device_get(params), step, accuracy) if better else best
+    if better:
+        best = Best(jax.device_get(params), step, accuracy)
+    return replace(position, best=best, validated=step, log=records.log.mark(step))

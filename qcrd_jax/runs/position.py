@@ -11,11 +11,14 @@ from qcrd_jax.errors import InputError
 from qcrd_jax.evaluation.scoring import Separation
 from qcrd_jax.methods.programs import Progress
 from qcrd_jax.methods.state import DiscriminatorState, TrainState
-from qcrd_jax.models.protocol import Params
-from qcrd_jax.ring import Ring
+from qcrd_jax.models.protocol import Params, parameter_bytes
+from qcrd_jax.runs import scales
 from qcrd_jax.runs import workdir as workdirs
 from qcrd_jax.runs.checkpoint import Checkpointer
+from qcrd_jax.runs.log import Mark
 from qcrd_jax.runs.run import Run
+from qcrd_jax.runs.scales import Scales
+from qcrd_jax.runs.window import Window
 
 
 class Best(NamedTuple):
@@ -39,20 +42,29 @@ class Position:
     Attributes:
       step: t, optimiser steps that were taken.
       progress: student, optimisers, discriminator and ring. Steps donate its buffers: a position
-        that was advanced is gone.
+        that was advanced is gone. Of a finished run only the discriminator may be left.
       best: the student that validation chose so far.
       separation: how the pretrained discriminator scored; None without one.
+      scales: of the weights of theta_0.
+      log: where the log was.
+      window: the steps since its last line of phase 'train'.
+      validated: the last step whose student was validated; 0 before the first.
     """
 
     step: int
     progress: Progress
     best: Best
     separation: Separation | None
+    scales: Scales
+    log: Mark
+    window: Window = dataclasses.field(default_factory=Window)
+    validated: int = 0
 
 
 def first(
     run: Run,
     theta_0: Params,
+    log: Mark,
     discriminator: DiscriminatorState | None = None,
     separation: Separation | None = None,
 ) -> Position:
@@ -61,51 +73,70 @@ def first(
     Args:
       run: the run.
       theta_0: the student's initial parameters; copied where they are donated later.
+      log: where the log is.
       discriminator: pretrained; None where the run has none.
       separation: of the pretraining.
     """
     best = Best(jax.device_get(theta_0), 0, -1.0)
-    return Position(0, _progress(run, theta_0, discriminator), best, separation)
+    progress = run.beginning(theta_0, discriminator)
+    return Position(0, progress, best, separation, scales.of(best.params), log)
 
 
-def _progress(run: Run, theta_0: Params, discriminator: DiscriminatorState | None) -> Progress:
-    params = jax.tree.map(jnp.copy, theta_0)
-    state = TrainState.create(params, run.method.optimizer, discriminator)
-    negatives = run.method.negatives
-    ring = Ring.create(params, negatives.lag) if negatives and negatives.lag else None
-    return Progress(state, ring)
+def shape(run: Run, finished: bool = False) -> dict[str, Any]:
+    """Returns the shapes of what is saved, nothing computed.
+
+    Args:
+      run: the run.
+      finished: of a finished run, whose ring and moments are not kept.
+    """
+    progress = run.progress_shape
+    left = _what_is_left(progress) if finished else progress
+    return {'progress': left, 'best': progress.state.params}
 
 
-def shape(run: Run) -> dict[str, Any]:
-    """Returns the shapes of what is saved, nothing computed."""
-
-    def make() -> dict[str, Any]:
-        theta_0, discriminator = run.student.init(jax.random.key(0)), None
-        if run.discriminator is not None:
-            params = run.discriminator.init(jax.random.key(0))
-            discriminator = DiscriminatorState.create(params, run.discriminator_optimizer)
-        return {'progress': _progress(run, theta_0, discriminator), 'best': theta_0}
-
-    return jax.eval_shape(make)
+def _what_is_left(progress: Progress) -> Progress:
+    """The progress of a finished run, without what only further steps would need."""
+    state, discriminator = progress.state, progress.state.discriminator
+    if discriminator is not None:
+        discriminator = dataclasses.replace(discriminator, opt_state=None)
+    return Progress(TrainState(None, None, state.step, discriminator), None)
 
 
-def kept_bytes(run: Run) -> int:
-    """Returns what a run keeps in a device's memory from step to step: students, moments, ring."""
-    leaves = jax.tree.leaves(shape(run)['progress'])
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
+def saved_bytes(run: Run) -> tuple[int, int]:
+    """Returns how many bytes a checkpoint of a run holds at most, and the student of it."""
+    saved = shape(run)
+    return parameter_bytes(saved), parameter_bytes(saved['best'])
 
 
 def save(run: Run, checkpointer: Checkpointer, position: Position) -> None:
     """Starts saving a checkpoint."""
+    checkpointer.save(position.step, *_saved(run, position, position.progress, finished=False))
+
+
+def save_finished(run: Run, checkpointer: Checkpointer, position: Position) -> None:
+    """Saves a finished run in the place of its checkpoints, without ring and moments."""
+    left = _what_is_left(position.progress)
+    checkpointer.replace(position.step, *_saved(run, position, left, finished=True))
+
+
+def _saved(
+    run: Run, position: Position, progress: Progress, *, finished: bool
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns the arrays of a checkpoint, and its metadata."""
     best, separation = position.best, position.separation
     metadata = {
+        'config': workdirs.digest(run.config),
         'fingerprint': run.fingerprint,
+        'finished': finished,
         'best_step': best.step,
         'best_accuracy': best.accuracy,
         'separation': separation._asdict() if separation else None,
+        'scales': position.scales,
+        'log': position.log._asdict(),
+        'window': position.window.to_json(),
+        'validated': position.validated,
     }
-    state = {'progress': position.progress, 'best': best.params}
-    checkpointer.save(position.step, state, metadata)
+    return {'progress': progress, 'best': best.params}, metadata
 
 
 def restore(run: Run, checkpointer: Checkpointer) -> Position | None:
@@ -114,27 +145,22 @@ def restore(run: Run, checkpointer: Checkpointer) -> Position | None:
     Raises:
       InputError: if no checkpoint is whole, or the data has changed since it was written.
     """
-    restored = checkpointer.restore(shape(run))
+    restored = checkpointer.restore(lambda metadata: shape(run, metadata.get('finished', False)))
     if restored is None:
         return None
     metadata = restored.metadata
-    changed = [
-        split
-        for split, fingerprint in run.fingerprint.items()
-        if metadata['fingerprint'].get(split) != fingerprint
-    ]
-    if changed:
-        raise InputError(
-            f'{run.workdir}: the data ({", ".join(changed)}) has changed since the checkpoint of '
-            f'step {restored.step} was written; bring the old data back, or use another --workdir.'
-        )
+    workdirs.check_origin(run.workdir, run.config, run.fingerprint, metadata, restored.step)
     best = jax.tree.map(np.asarray, restored.state['best'])
     separation = metadata['separation']
     return Position(
-        restored.step,
-        jax.tree.map(jnp.array, restored.state['progress']),
-        Best(best, metadata['best_step'], metadata['best_accuracy']),
-        Separation(**separation) if separation else None,
+        step=restored.step,
+        progress=jax.tree.map(jnp.array, restored.state['progress']),
+        best=Best(best, metadata['best_step'], metadata['best_accuracy']),
+        separation=Separation(**separation) if separation else None,
+        scales=metadata['scales'],
+        log=Mark(**metadata['log']),
+        window=Window.from_json(metadata['window']),
+        validated=metadata['validated'],
     )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import optax
 import tqdm
 
+from qcrd_jax import bars, interruption
 from qcrd_jax.data import augment, batches, encoding
 from qcrd_jax.data.batches import Lengths
 from qcrd_jax.data.corpus import Corpus
@@ -22,14 +23,19 @@ from qcrd_jax.data.self_consistency import split_samples
 from qcrd_jax.errors import InputError
 from qcrd_jax.evaluation import scoring
 from qcrd_jax.evaluation.scoring import Separation
-from qcrd_jax.methods import metrics
 from qcrd_jax.methods.discriminator import joined_length, make_discriminator_step
 from qcrd_jax.methods.state import DiscriminatorState
 from qcrd_jax.models.discriminator import Discriminator
 from qcrd_jax.models.protocol import Params
-from qcrd_jax.runs.log import MetricsLog
+from qcrd_jax.runs import workdir as workdirs
+from qcrd_jax.runs.checkpoint import Checkpointer
+from qcrd_jax.runs.exhaustion import explains
+from qcrd_jax.runs.log import Mark, MetricsLog
 from qcrd_jax.runs.run import Run
+from qcrd_jax.runs.window import Window, close, refuse
 
+_LOG_EVERY = 10  # steps
+_WHERE, _REMEDY = 'discriminator, ', '--config.discriminator.learning_rate'
 _MEASURED_QUESTIONS = 1000  # that are kept for measuring a discriminator that learns from fewer
 
 
@@ -42,18 +48,23 @@ class DiscriminatorData(NamedTuple):
     lengths: Lengths
 
 
+@explains('pretraining')
 def pretrain_discriminator(
-    run: Run, params: Params, log: MetricsLog
+    run: Run, initial: Callable[[], Params], log: MetricsLog
 ) -> tuple[DiscriminatorState, Separation]:
     """Pretrains the discriminator of a run that has one (A.3), measures it, and says how it did.
 
+    It has checkpoints of its own in the workdir, from which it resumes after an interruption.
+
     Args:
       run: the run.
-      params: the discriminator's initial ones; they are donated.
+      initial: makes the discriminator's initial parameters; they are donated.
       log: gets the metrics, as phase 'discriminator'.
 
     Raises:
-      InputError: if a gradient is not finite and the configuration says to stop.
+      InputError: if a gradient is not finite and the configuration says to stop, or too many are
+        not.
+      Interrupted: if a signal asked the process to end; what was reached is saved.
     """
     config, discriminator = run.config, run.discriminator
     assert discriminator is not None
@@ -68,28 +79,10 @@ def pretrain_discriminator(
         at_most=_questions(settings),
         seed=config.seed,
     )
-
-    def write(step: int, values: dict[str, Any]) -> None:
-        log.write('discriminator', step, values)
-        if values['nonfinite'] and config.train.on_nonfinite == 'stop':
-            raise InputError(
-                f'discriminator, before step {step}: the gradient is not finite; lower '
-                '--config.discriminator.learning_rate, or pass over such steps by '
-                '--config.train.on_nonfinite=skip.'
-            )
-
-    state = pretrain(
-        discriminator,
-        params,
-        run.pretraining_optimizer,
-        data,
-        steps=settings.pretrain_steps,
-        batch_size=settings.batch_size,
-        kind=config.loss.discriminator,
-        key=run.key('pretrain'),
-        seed=config.seed,
-        log=write,
-    )
+    with Checkpointer(workdirs.pretraining(run.workdir)) as checkpointer:
+        records = _resume(run, checkpointer, log) or _start(run, checkpointer, initial, log)
+        state = _pretrain(run, data, records)
+    interruption.check()
     separation = scoring.measure(
         discriminator,
         state.params,
@@ -100,6 +93,111 @@ def pretrain_discriminator(
     )
     print(separation, flush=True)
     return state, separation
+
+
+class _Records(NamedTuple):
+    """A pretraining under way: what it has reached, and where its records go."""
+
+    state: DiscriminatorState
+    window: Window
+    checkpointer: Checkpointer
+    log: MetricsLog
+
+
+def _resume(run: Run, checkpointer: Checkpointer, log: MetricsLog) -> _Records | None:
+    """Returns what the latest checkpoint holds; None where there is none."""
+    assert run.discriminator is not None
+    init, optimizer = run.discriminator.init, run.pretraining_optimizer
+
+    def make() -> DiscriminatorState:
+        return DiscriminatorState.create(init(jax.random.key(0)), optimizer)
+
+    restored = checkpointer.restore(lambda _: jax.eval_shape(make))
+    if restored is None:
+        return None
+    metadata, step = restored.metadata, restored.step
+    workdirs.check_origin(run.workdir, run.config, run.fingerprint, metadata, step)
+    print(f'resuming the pretraining of the discriminator from step {restored.step}', flush=True)
+    window = Window.from_json(restored.metadata['window'])
+    log.rewind(Mark(**restored.metadata['log']))
+    return _Records(jax.tree.map(jnp.array, restored.state), window, checkpointer, log)
+
+
+def _start(
+    run: Run, checkpointer: Checkpointer, initial: Callable[[], Params], log: MetricsLog
+) -> _Records:
+    """Returns the state before the first step, once it is saved: a log implies a checkpoint."""
+    workdirs.refuse_remains(run.workdir)
+    state = DiscriminatorState.create(initial(), run.pretraining_optimizer)
+    records = _Records(state, Window(), checkpointer, log)
+    _save(run, records)
+    checkpointer.wait()
+    return records
+
+
+def _save(run: Run, records: _Records) -> None:
+    step = int(records.state.updates)
+    metadata = {
+        'config': workdirs.digest(run.config),
+        'fingerprint': run.fingerprint,
+        'log': records.log.mark(step)._asdict(),
+        'window': records.window.to_json(),
+    }
+    records.checkpointer.save(step, records.state, metadata)
+
+
+def _pretrain(run: Run, data: DiscriminatorData, records: _Records) -> DiscriminatorState:
+    """Takes the steps that are left, only on L_D; saves on the way, and when interrupted.
+
+    The AdamW moments are part of what is returned: without them the first online update would move
+    every parameter by the whole learning rate, and undo much of this.
+    """
+    discriminator, config = run.discriminator, run.config
+    assert discriminator is not None
+    settings, state, window = config.discriminator, records.state, records.window
+    # Of online updates, which are counted from here on, there were none.
+    done = functools.partial(dataclasses.replace, updates=jnp.int32(0))
+    if not len(data.train):
+        return done(state)
+    advance = _compiled_step(discriminator, run.pretraining_optimizer, config.loss.discriminator)
+    stream = batches.training_batches(
+        data.train, data.lengths, batch_size=settings.batch_size, seed=config.seed
+    )
+    key, first, saved = run.key('pretrain'), int(state.updates), time.monotonic()
+    bar = tqdm.trange(
+        first,
+        settings.pretrain_steps,
+        initial=first,
+        total=settings.pretrain_steps,
+        desc='discriminator',
+        unit='step',
+        mininterval=1.0,
+    )
+    for step in bar:
+        start, batch = time.perf_counter(), stream[step]
+        length = joined_length(batch, discriminator.pad_id)
+        state, taken = advance(state, batch, key, length=length)
+        taken = jax.device_get(taken)  # waits for the device
+        window = window.added(taken).lasted(time.perf_counter() - start)
+        after = step + 1
+        try:
+            refuse(window, taken, step, config.train, _REMEDY, _WHERE)
+        except InputError:
+            records.log.write('discriminator', after, window.values())
+            raise
+        if after % _LOG_EVERY == 0 or after == settings.pretrain_steps:
+            records.log.write('discriminator', after, window.values())
+            window = close(window, after, _REMEDY, _WHERE)
+        minutes = (time.monotonic() - saved) / 60
+        due = after % _LOG_EVERY == 0 and minutes >= config.train.checkpoint_minutes
+        if due or interruption.requested():
+            _save(run, records._replace(state=state, window=window))
+            saved = time.monotonic()
+        if interruption.requested():
+            bar.close()
+            records.checkpointer.wait()
+            interruption.check(f'step {after} of the pretraining is saved')
+    return done(state)
 
 
 def _questions(settings: Any) -> int:
@@ -150,7 +248,7 @@ def discriminator_data(
             corruption if corrupt else None,
             rng,
         )
-        for place in used
+        for place in bars.shown(used, 'corrupting', 'questions')
     ]
     encoded = corpus.encoded['train'].take(used)
     balanced = encoding.with_negatives(encoded, corpus.tokenizer, negatives)
@@ -181,57 +279,6 @@ def _balanced_negatives(
     missing = max(len(split.positives) - len(split.negatives), 0)
     chosen = rng.permutation(len(split.positives))[:missing]
     return [*split.negatives, *(corrupt(split.positives[i]) for i in chosen)]
-
-
-def pretrain(
-    discriminator: Discriminator,
-    params: Params,
-    optimizer: optax.GradientTransformation,
-    data: DiscriminatorData,
-    *,
-    steps: int,
-    batch_size: int,
-    kind: str,
-    key: jax.Array,
-    seed: int,
-    log: Callable[[int, dict[str, Any]], None],
-    log_every: int = 10,
-) -> DiscriminatorState:
-    """Trains the discriminator, only on L_D.
-
-    Its AdamW moments are part of what is returned: without them the first online update would move
-    every parameter by the whole learning rate, and undo much of this.
-
-    Args:
-      discriminator: the model.
-      params: its initial parameters; they are donated.
-      optimizer: of this pretraining; the online one must be of the same kind.
-      data: of `discriminator_data`.
-      steps: optimiser steps.
-      batch_size: questions per step.
-      kind: which L_D.
-      key: of dropout.
-      seed: of the order of the questions.
-      log: called with a step and its metrics.
-      log_every: steps between calls of `log`.
-    """
-    state = DiscriminatorState.create(params, optimizer)
-    if not len(data.train):
-        return state
-    step = _compiled_step(discriminator, optimizer, kind)
-    stream = batches.training_batches(data.train, data.lengths, batch_size=batch_size, seed=seed)
-    window, start = [], time.perf_counter()
-    for t in tqdm.trange(steps, desc='discriminator', unit='step', mininterval=1.0):
-        batch = stream[t]
-        length = joined_length(batch, discriminator.pad_id)
-        state, taken = step(state, batch, key, length=length)
-        window.append(taken)
-        if (t + 1) % log_every == 0 or t + 1 == steps:
-            values = metrics.mean(window)  # waits for the device
-            seconds = (time.perf_counter() - start) / len(window)
-            log(t + 1, values | {'seconds_per_step': seconds})
-            window, start = [], time.perf_counter()
-    return dataclasses.replace(state, updates=jnp.int32(0))  # of online updates there were none
 
 
 @functools.lru_cache(maxsize=1)

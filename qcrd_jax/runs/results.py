@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from qcrd_jax import files
+from qcrd_jax import files, interruption
 from qcrd_jax.data import batches
 from qcrd_jax.data.corpus import Corpus
 from qcrd_jax.evaluation import scoring
@@ -17,13 +18,18 @@ from qcrd_jax.methods import programs
 from qcrd_jax.models import huggingface, parameter_count
 from qcrd_jax.models.protocol import Params
 from qcrd_jax.runs import log as metrics_log
+from qcrd_jax.runs import position as positions
+from qcrd_jax.runs import scales, sealing
+from qcrd_jax.runs import workdir as workdirs
 from qcrd_jax.runs.assembly import student_name
-from qcrd_jax.runs.initial import student_parameters
+from qcrd_jax.runs.checkpoint import Checkpointer
+from qcrd_jax.runs.exhaustion import explains
 from qcrd_jax.runs.position import Position
 from qcrd_jax.runs.run import Run
 from qcrd_jax.runs.timing import total_seconds
 
 
+@explains('evaluation')
 def finish(run: Run, position: Position, *, timed: bool = True) -> dict[str, Any]:
     """Evaluates the selected student on the test split and writes everything but the report.
 
@@ -36,20 +42,34 @@ def finish(run: Run, position: Position, *, timed: bool = True) -> dict[str, Any
       The summary, as `summary.json` has it.
     """
     workdir, steps = run.workdir, run.config.train.steps
-    sampling = sampling_seconds(run, position) if timed else None
-    ratio = write_predictions(run, position)
-    counts = {'accuracy': ratio.value, 'correct': ratio.numerator, 'total': ratio.denominator}
-    with metrics_log.MetricsLog(workdir, resume_step=steps) as log:
-        log.write('test', position.best.step, counts)
-    if run.discriminator is not None:
-        write_scores(run, position)
-    write_case_study(run, position)
-    export(run, position)
-    summary = summarize(run, position, ratio, sampling)
-    files.write_json(workdir / 'summary.json', summary)
+    with interruption.polling():
+        sampling = sampling_seconds(run, position) if timed else None
+        interruption.check()
+        export(run, position)
+        ratio = write_predictions(run, position)
+        counts = {'accuracy': ratio.value, 'correct': ratio.numerator, 'total': ratio.denominator}
+        with metrics_log.reopened(workdir, steps) as log:
+            log.write('test', position.best.step, counts)
+        if run.discriminator is not None:
+            write_scores(run, position)
+        write_case_study(run, position)
+        summary = summarize(run, position, ratio, sampling)
+        sealing.seal(workdir, sealing.RESULTS[:-1])  # where the summary is, they are listed
+        files.write_json(workdir / 'summary.json', summary)
+        sealing.seal(workdir)
+        _let_go(run, position)
     return summary
 
 
+def _let_go(run: Run, position: Position) -> None:
+    """Keeps of the checkpoints of a finished run what evaluation and export need."""
+    if run.config.train.keep_state:
+        return
+    with Checkpointer(workdirs.checkpoints(run.workdir)) as checkpointer:
+        positions.save_finished(run, checkpointer, position)
+
+
+@explains('evaluation')
 def write_predictions(run: Run, position: Position) -> Ratio:
     """Writes `predictions.jsonl`: of every test question the greedy label and the rationales.
 
@@ -161,8 +181,13 @@ def write_case_study(run: Run, position: Position) -> None:
 
 
 def export(run: Run, position: Position) -> pathlib.Path:
-    """Writes the selected student to `hf/`, as Hugging Face transformers loads it."""
+    """Writes the selected student to `hf/`, as Hugging Face transformers loads it.
+
+    Raises:
+      InputError: if its weights are not finite, or have grown beyond all measure.
+    """
     folder = run.workdir / 'hf'
+    scales.check(position.best.params, position.scales)
     huggingface.save_student(folder, run.student.config, position.best.params, run.corpus.tokenizer)
     return folder
 
@@ -219,10 +244,11 @@ def sampling_seconds(run: Run, position: Position) -> float | None:
     negatives, ring = run.method.negatives, position.progress.ring
     if negatives is None:
         return None
-    if ring is None:
-        generators: Sequence[Params] = [student_parameters(run)]
-    else:
-        generators = ring.slots[: negatives.lag if negatives.together else 1]
+    count = negatives.lag if negatives.lag and negatives.together else 1
+    if ring is not None:
+        generators: Sequence[Params] = ring.slots[:count]
+    else:  # the ring of a finished run is gone, and any parameters take the same time
+        generators = [jax.tree.map(jnp.asarray, position.best.params)] * count
     stream = run.training_batches()
     return programs.sampling_seconds(
         run.method, generators, [stream[t] for t in range(len(generators))], run.key('train')
@@ -243,10 +269,12 @@ def _scored_samples(
     assert run.discriminator is not None
     answering, params = run.answering, position.best.params
     discriminator = position.progress.state.discriminator.params
-    texts, scores = [], []
+    portions, texts, scores = scoring.scored_portions(), [], []
     for batch, ids in answering.rationale_ids(params, asked, temperature, key):
         texts += answering.decode(batch, ids)
-        values = scoring.score(run.discriminator, discriminator, batch['question_ids'], ids)
+        values = scoring.score(
+            run.discriminator, discriminator, batch['question_ids'], ids, portions
+        )
         scores += values[batch['example_mask'], 0].tolist()
     return texts, scores
 

@@ -5,6 +5,7 @@ import functools
 import pathlib
 
 import jax
+import jax.numpy as jnp
 import optax
 from ml_collections import config_dict
 
@@ -13,9 +14,12 @@ from qcrd_jax.data.batches import BatchStream
 from qcrd_jax.data.corpus import Corpus
 from qcrd_jax.evaluation.answering import Answering, Batches
 from qcrd_jax.methods.method import Method
+from qcrd_jax.methods.programs import Progress
+from qcrd_jax.methods.state import DiscriminatorState, TrainState
 from qcrd_jax.methods.table import METHODS, Entry
 from qcrd_jax.models.discriminator import Discriminator
-from qcrd_jax.models.protocol import Student
+from qcrd_jax.models.protocol import Params, Student
+from qcrd_jax.ring import Ring
 
 _CONSUMERS = ('student', 'discriminator', 'pretrain', 'train')  # of randomness
 
@@ -59,6 +63,34 @@ class Run:
         base = jax.random.key(self.config.seed)
         return jax.random.fold_in(base, _CONSUMERS.index(consumer))
 
+    def beginning(
+        self, theta_0: Params, discriminator: DiscriminatorState | None = None
+    ) -> Progress:
+        """Returns the progress before step 0.
+
+        Args:
+          theta_0: the student's initial parameters; copied where they are donated later.
+          discriminator: pretrained; None where the run has none.
+        """
+        params = jax.tree.map(jnp.copy, theta_0)
+        state = TrainState.create(params, self.method.optimizer, discriminator)
+        negatives = self.method.negatives
+        ring = Ring.create(params, negatives.lag) if negatives and negatives.lag else None
+        return Progress(state, ring)
+
+    @property
+    def progress_shape(self) -> Progress:
+        """The shapes of what training changes, nothing computed."""
+
+        def make() -> Progress:
+            discriminator = None
+            if self.discriminator is not None:
+                params = self.discriminator.init(jax.random.key(0))
+                discriminator = DiscriminatorState.create(params, self.discriminator_optimizer)
+            return self.beginning(self.student.init(jax.random.key(0)), discriminator)
+
+        return jax.eval_shape(make)
+
     def training_batches(self) -> BatchStream:
         """The batch of every step."""
         return batches.training_batches(
@@ -76,9 +108,9 @@ class Run:
             batch_size=self.config.evaluation.batch_size,
         )
 
-    @property
+    @functools.cached_property
     def answering(self) -> Answering:
-        """How the run's student is asked."""
+        """How the run's student is asked; it remembers how many questions memory holds at once."""
         lengths, shortest = self.corpus.lengths, self.config.evaluation.max_length
         return Answering(
             student=self.student,

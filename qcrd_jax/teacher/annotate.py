@@ -15,6 +15,7 @@ from ml_collections import config_dict
 from qcrd_jax import files
 from qcrd_jax.data.schema import Example, ExampleStream
 from qcrd_jax.errors import InputError
+from qcrd_jax.interruption import Interrupted
 from qcrd_jax.teacher import engine, journal, offline, prompts
 from qcrd_jax.teacher.client import Settings
 from qcrd_jax.teacher.engine import Job, Outcome
@@ -58,7 +59,7 @@ def annotate(
       InputError: if the settings are no good, or if answers are missing in the end: the budget is
         spent, the server is gone or refuses, or attempts failed. What was recorded stays, and the
         same call continues from there. Of batch files: if answers are missing after some were read.
-      KeyboardInterrupt: after a SIGINT or SIGTERM, when the requests in flight are recorded.
+      Interrupted: after a SIGINT or SIGTERM, when the requests in flight are recorded.
     """
     settings = _read_settings(config.teacher)
     prompt = prompts.load(config.data.name, config.data.answer_type, config.teacher.prompt)
@@ -128,7 +129,7 @@ def _warn_of_greedy(report: dict[str, Any], settings: Settings) -> None:
 def _conclude(report: dict[str, Any], outcome: Outcome, path: pathlib.Path) -> None:
     """Raises if answers are missing."""
     if outcome.interrupted:
-        raise KeyboardInterrupt
+        raise Interrupted(outcome.interrupted)
     if report['missing']:
         raise InputError(
             f'teacher: {report["records"]} of {report["wanted"]} answers are recorded in {path}: '

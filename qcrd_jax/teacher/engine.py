@@ -301,21 +301,21 @@ class _Run:
         """Turns the first SIGINT or SIGTERM into a halt, the second into a cancellation."""
         loop = asyncio.get_running_loop()
 
-        def receive(name: str) -> None:
+        def receive(number: signal.Signals) -> None:
             if self.outcome.interrupted:
                 for worker in workers:
                     worker.cancel()
             else:
-                self.outcome.interrupted = True
-                logging.warning('%s: finishing what is in flight; again to drop it.', name)
-                self._halt(f'interrupted by {name}.')
+                self.outcome.interrupted = int(number)
+                logging.warning('%s: finishing what is in flight; again to drop it.', number.name)
+                self._halt(f'interrupted by {number.name}.')
 
         if threading.current_thread() is not threading.main_thread():
             yield  # only the main thread receives signals
             return
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         for number in before:
-            loop.add_signal_handler(number, receive, number.name)
+            loop.add_signal_handler(number, receive, number)
         try:
             yield
         finally:

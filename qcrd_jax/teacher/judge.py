@@ -18,6 +18,7 @@ from ml_collections import config_dict
 from qcrd_jax import files
 from qcrd_jax.data.sources import table as datasets
 from qcrd_jax.errors import InputError
+from qcrd_jax.interruption import Interrupted
 from qcrd_jax.teacher import client, engine, extra, journal
 from qcrd_jax.teacher.engine import Job, Outcome
 from qcrd_jax.teacher.judge_pairs import Pair, RunName, draw_pairs
@@ -109,7 +110,7 @@ def judge(config: config_dict.ConfigDict, workdir: pathlib.Path, *, backoff: flo
     Raises:
       InputError: if the runs cannot be compared, or if verdicts are missing in the end. What was
         recorded stays, and the same call continues from there.
-      KeyboardInterrupt: after a SIGINT or SIGTERM, when the requests in flight are recorded.
+      Interrupted: after a SIGINT or SIGTERM, when the requests in flight are recorded.
     """
     inquiry = read_inquiry(config)
     if len(inquiry.pairs) < config.judge.questions:
@@ -134,7 +135,7 @@ def judge(config: config_dict.ConfigDict, workdir: pathlib.Path, *, backoff: flo
         backoff=backoff,
     )
     if outcome.interrupted:
-        raise KeyboardInterrupt
+        raise Interrupted(outcome.interrupted)
     verdicts = _read_verdicts(path, questions, outcome)
     triple = count(inquiry.pairs, verdicts)
     report = {

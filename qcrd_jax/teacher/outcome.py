@@ -39,7 +39,7 @@ class Outcome:
       last_fault: kind and words of the latest of them; '' if there was none.
       seconds: that the run took.
       stopped: why it ended before all jobs were done, and what to do; '' if it did not.
-      interrupted: whether a signal stopped it.
+      interrupted: number of the signal that stopped it; 0: none did.
     """
 
     present: int = 0
@@ -52,7 +52,7 @@ class Outcome:
     last_fault: str = ''
     seconds: float = 0.0
     stopped: str = ''
-    interrupted: bool = False
+    interrupted: int = 0
 
     @property
     def why_missing(self) -> str:

@@ -40,6 +40,11 @@ def a_state(offset: int = 0) -> dict:
     }
 
 
+def shaped(make):
+    """What `restore` wants to know: the shapes of a state, whatever the metadata is."""
+    return lambda _: jax.eval_shape(make)
+
+
 def assert_same(actual, expected):
     assert jax.tree.structure(actual) == jax.tree.structure(expected)
     for got, wanted in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
@@ -65,8 +70,7 @@ def largest_data_file(folder: pathlib.Path, step: int) -> pathlib.Path:
 def test_latest_state_comes_back_bit_for_bit_with_its_metadata(tmp_path):
     save_steps(tmp_path, 0, 5, 7)
     with Checkpointer(tmp_path) as checkpointer:
-        like = jax.eval_shape(a_state)
-        restored = checkpointer.restore(like)
+        restored = checkpointer.restore(shaped(a_state))
         assert checkpointer.steps() == [5, 7]
     assert restored.step == 7
     assert restored.metadata == {'step': 7, 'score': 7 / 3}
@@ -82,13 +86,13 @@ def test_buffers_may_be_donated_once_save_has_returned(tmp_path):
             state = add(state)
         jax.block_until_ready(state)
     with Checkpointer(tmp_path) as checkpointer:
-        restored = checkpointer.restore(jax.eval_shape(lambda: state))
+        restored = checkpointer.restore(shaped(lambda: state))
     np.testing.assert_array_equal(restored.state['weight'], np.arange(100_000, dtype=np.float32))
 
 
 def test_an_empty_folder_has_no_checkpoint(tmp_path):
     with Checkpointer(tmp_path) as checkpointer:
-        assert checkpointer.restore(jax.eval_shape(a_state)) is None
+        assert checkpointer.restore(shaped(a_state)) is None
 
 
 def flip_a_bit(folder):
@@ -136,9 +140,15 @@ def change_recorded_shape(folder):
     path.write_text(json.dumps(record))
 
 
+def rename_an_older_one(folder):
+    shutil.rmtree(folder / '7')
+    shutil.copytree(folder / '5', folder / '7')
+
+
 @pytest.mark.parametrize(
     'damage',
     [
+        rename_an_older_one,
         flip_a_bit,
         truncate,
         exchange_arrays,
@@ -154,7 +164,7 @@ def test_damage_falls_back_to_the_step_before_loudly_and_saving_goes_on(tmp_path
     save_steps(folder, 5, 7)
     damage(folder)
     with Checkpointer(folder) as checkpointer:
-        restored = checkpointer.restore(jax.eval_shape(a_state))
+        restored = checkpointer.restore(shaped(a_state))
         assert restored.step == 5
         assert restored.metadata['step'] == 5
         assert_same(restored.state, a_state(5))
@@ -162,7 +172,7 @@ def test_damage_falls_back_to_the_step_before_loudly_and_saving_goes_on(tmp_path
         assert (tmp_path / 'checkpoints-damaged' / '7').is_dir()
         checkpointer.save(7, a_state(70), {'step': 7})
     with Checkpointer(folder) as checkpointer:
-        assert_same(checkpointer.restore(jax.eval_shape(a_state)).state, a_state(70))
+        assert_same(checkpointer.restore(shaped(a_state)).state, a_state(70))
 
 
 def test_a_step_damaged_twice_keeps_both(tmp_path):
@@ -172,7 +182,7 @@ def test_a_step_damaged_twice_keeps_both(tmp_path):
         save_steps(folder, 5, 7)
         truncate(folder)
         with Checkpointer(folder) as checkpointer:
-            checkpointer.restore(jax.eval_shape(a_state))
+            checkpointer.restore(shaped(a_state))
     aside = sorted(path.name for path in (tmp_path / 'checkpoints-damaged').iterdir())
     assert aside == ['7', '7-again']
 
@@ -186,7 +196,7 @@ def test_none_whole_is_an_error_that_names_every_step_and_touches_nothing(tmp_pa
         Checkpointer(tmp_path) as checkpointer,
         pytest.raises(InputError, match=r'no checkpoint is whole.* 7 \(.*5 \('),
     ):
-        checkpointer.restore(jax.eval_shape(a_state))
+        checkpointer.restore(shaped(a_state))
     assert [path for step in (5, 7) for path in files_of(tmp_path, step)] == before
 
 
@@ -205,7 +215,7 @@ def test_another_architecture_is_told_from_damage_and_names_the_leaf(tmp_path, c
         Checkpointer(tmp_path) as checkpointer,
         pytest.raises(InputError, match=f'7: {leaf} is .* in the checkpoint, .* in this config'),
     ):
-        checkpointer.restore(jax.eval_shape(lambda: change(a_state())))
+        checkpointer.restore(shaped(lambda: change(a_state())))
     assert (tmp_path / '7').is_dir()
 
 
@@ -236,7 +246,7 @@ def test_a_write_that_fails_in_the_background_surfaces(tmp_path, surfaces_in):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     with Checkpointer(tmp_path) as again:
         assert again.steps() == [0, 1]
-        assert again.restore({'weight': np.zeros(3)}).step == 1
+        assert again.restore(lambda _: {'weight': np.zeros(3)}).step == 1
 
 
 def test_what_a_kill_left_of_a_save_is_cleaned_up(tmp_path):
@@ -261,6 +271,84 @@ def test_registered_dataclasses_keep_their_type(tmp_path):
     with Checkpointer(tmp_path) as checkpointer:
         checkpointer.save(0, pair, {})
     with Checkpointer(tmp_path) as checkpointer:
-        restored = checkpointer.restore(jax.eval_shape(lambda: pair)).state
+        restored = checkpointer.restore(shaped(lambda: pair)).state
     assert isinstance(restored, Pair)
     assert restored.second == 2
+
+
+def test_a_step_that_was_renamed_is_refused_by_the_name_that_it_had(tmp_path, log):
+    folder = tmp_path / 'checkpoints'
+    save_steps(folder, 5, 7)
+    (folder / '7').rename(folder / '900')
+    with Checkpointer(folder) as checkpointer:
+        assert checkpointer.restore(shaped(a_state)).step == 5
+    assert any(
+        'checkpoint 900 is damaged (OSError: it is a copy of step 7)' in record.getMessage()
+        for record in log.records
+    )
+
+
+def size_of(folder):
+    return sum(path.stat().st_size for path in folder.rglob('*') if path.is_file())
+
+
+def test_equal_arrays_are_stored_once_and_come_back_in_every_place(tmp_path):
+    noise = np.random.default_rng(0).standard_normal(2**17).astype(np.float32)  # half a megabyte
+    ring = {
+        'slots': [noise, noise.copy(), noise.copy()],
+        'other shape': noise.reshape(2, -1),
+        'other type': noise.view(np.int32),
+        'zeros': [np.zeros(5, np.float32), np.zeros((5, 1), np.float32)],
+    }
+    with Checkpointer(tmp_path) as checkpointer:
+        checkpointer.save(0, ring, {})
+        checkpointer.wait()
+        assert size_of(tmp_path / '0') < 3.3 * noise.nbytes  # three that differ, not five
+        restored = checkpointer.restore(lambda _: ring).state
+    assert_same(restored, ring)
+
+
+def test_replacing_the_latest_leaves_only_that(tmp_path):
+    save_steps(tmp_path / 'c', 5, 7)
+    slim = {'weight': np.arange(3)}
+    with Checkpointer(tmp_path / 'c') as checkpointer:
+        checkpointer.replace(7, slim, {'slim': True})
+        assert checkpointer.steps() == [7]
+        restored = checkpointer.restore(lambda metadata: slim if metadata['slim'] else a_state())
+        assert_same(restored.state, slim)
+    assert [path.name for path in tmp_path.iterdir()] == ['c']
+
+
+class Killed(BaseException):
+    """What a test raises where a process is killed."""
+
+
+@pytest.mark.parametrize('kill', range(4))
+def test_a_kill_while_replacing_leaves_a_checkpoint_that_is_whole(tmp_path, monkeypatch, kill):
+    folder, slim = tmp_path / 'c', {'weight': np.arange(3)}
+    save_steps(folder, 5, 7)
+    done = 0
+
+    def killing(act):
+        def run(*args, **kwargs):
+            nonlocal done
+            if done == kill:
+                raise Killed
+            done += 1
+            return act(*args, **kwargs)
+
+        return run
+
+    checkpointer = Checkpointer(folder)
+    with monkeypatch.context() as patch:
+        # Each change that `replace` makes to the folder once the new checkpoint is written.
+        patch.setattr(pathlib.Path, 'rename', killing(pathlib.Path.rename))
+        patch.setattr(shutil, 'rmtree', killing(shutil.rmtree))
+        with pytest.raises(Killed):
+            checkpointer.replace(7, slim, {'slim': True})
+    with Checkpointer(folder) as again:
+        like = lambda metadata: slim if 'slim' in metadata else jax.eval_shape(a_state)  # noqa: E731
+        restored = again.restore(like)
+        assert restored.step == 7
+        assert_same(restored.state, slim)
+    assert [path.name for path in tmp_path.iterdir()] == ['c']

@@ -11,6 +11,7 @@ from qcrd_jax.models import huggingface
 from qcrd_jax.runs import position as positions
 from qcrd_jax.runs import results
 from qcrd_jax.runs.assembly import assemble
+from qcrd_jax.runs.log import Mark
 from qcrd_jax.runs.position import Best
 from tests.support.runs import small_config
 from tests.support.toy_student import use_toy_students
@@ -25,7 +26,7 @@ def reached(tmp_path, monkeypatch):
     run = assemble(config, tmp_path)
     last, chosen = (run.student.init(jax.random.key(seed)) for seed in (0, 1))
     best = Best(jax.device_get(chosen), 2, 0.5)
-    return run, dataclasses.replace(positions.first(run, last), best=best), last
+    return run, dataclasses.replace(positions.first(run, last, Mark(0, 0, '')), best=best), last
 
 
 def test_predictions(reached):

@@ -1,5 +1,6 @@
 """A small run: its configuration, `run.py` on it, and what it leaves."""
 
+import json
 import os
 import pathlib
 import signal
@@ -35,7 +36,7 @@ def get_config():
     config.optimizer.learning_rate = 1e-3
     # Windows of one and of two steps: single steps and chunks of the ring's length both occur.
     config.train.update(steps=8, batch_size=4, log_every=3, evaluate_every=6, checkpoint_every=2)
-    config.train.checkpoint_minutes = 0.0
+    config.train.update(checkpoint_minutes=0.0, keep_state=True)
     config.evaluation.update(batch_size=8, max_length=8, examples=2, temperatures=(1.5,))
     config.evaluation.case_temperatures = (0.0, 0.7, 1.5)
     return config
@@ -45,15 +46,15 @@ def get_config():
 class Workbench:
     """Starts `run.py` with the small configuration; its processes share a compilation cache."""
 
-    def __init__(self, folder: pathlib.Path):
+    def __init__(self, folder: pathlib.Path, platform: str = 'cpu'):
         self.folder = folder
         # Beside the folders of single tests: all that use this bench share it.
         compiled = folder.parent / 'compiled'
         self.config = folder / 'small.py'
         self.config.write_text(CONFIG)
         self._environment = os.environ | {
-            'JAX_PLATFORMS': 'cpu',
-            'XLA_FLAGS': '--xla_backend_optimization_level=0',
+            'JAX_PLATFORMS': platform,
+            'XLA_FLAGS': '--xla_backend_optimization_level=0' if platform == 'cpu' else '',
             'JAX_COMPILATION_CACHE_DIR': str(compiled),
             'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0.1',
         }
@@ -90,6 +91,18 @@ def small_config():
     scope = {}
     exec(compile(CONFIG, 'small.py', 'exec'), scope)
     return scope['get_config']()
+
+
+def reached(phase, step):
+    """Whether metrics.jsonl has come to a step of a phase."""
+
+    def condition(workdir):
+        path = workdir / 'metrics.jsonl'
+        lines = path.read_text().splitlines() if path.exists() else []
+        records = [json.loads(line) for line in lines if line.endswith('}')]
+        return any(record['phase'] == phase and record['step'] >= step for record in records)
+
+    return condition
 
 
 def read_metrics(workdir, phase=None):

@@ -15,6 +15,7 @@ import time
 import pytest
 from ml_collections import config_dict
 
+from qcrd_jax import sums
 from qcrd_jax.errors import InputError
 from qcrd_jax.evaluation.significance import sign_test
 from qcrd_jax.teacher import judge as judging
@@ -499,3 +500,14 @@ def test_sign_test_by_hand(wins, losses, p):
 def test_sign_test_of_many():
     assert sign_test(5000, 5000) == 1.0
     assert 0 <= sign_test(10000, 0) < 1e-300
+
+
+def test_rationales_that_are_not_those_of_the_run_are_not_judged(tmp_path):
+    a, b = (predictions(tmp_path / name, [name]) for name in 'ab')
+    sums.write(b, ['predictions.jsonl'])
+    config = settings('http://x/v1', a, b)
+    assert len(draw_pairs(config)) == 1
+    path = b / 'predictions.jsonl'
+    path.write_text(path.read_text().replace('"b"', '"c"'))
+    with pytest.raises(InputError, match=r"b: 'predictions\.jsonl' was changed, by the digests"):
+        draw_pairs(config)
