@@ -23,6 +23,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Key
 
+from qcrd_jax import interruption
 from qcrd_jax.data.batches import BatchStream
 from qcrd_jax.methods.method import Method
 from qcrd_jax.methods.metrics import Metrics
@@ -359,6 +360,7 @@ def sampling_seconds(
         arguments = (stack_trees(generators), _stack_host(batches), keys)
     seconds = []
     for _ in range(repeats + 1):
+        interruption.check()
         start = time.perf_counter()
         jax.block_until_ready(sample(*arguments))
         seconds.append(time.perf_counter() - start)

@@ -14,12 +14,20 @@ from qcrd_jax.runs import position as positions
 from qcrd_jax.runs.assembly import assemble
 from qcrd_jax.runs.checkpoint import Checkpointer
 from tests.support.runs import TIMINGS, small_config
+from tests.support.toy_student import use_toy_students
 
 RESULTS = ('predictions.jsonl', 'scores.json', 'case_study.jsonl', 'hf/model.safetensors')
 
 
+@pytest.fixture(scope='module', autouse=True)
+def toys():
+    with pytest.MonkeyPatch.context() as patch:
+        use_toy_students(patch)
+        yield
+
+
 @pytest.fixture(scope='module')
-def finished(tmp_path_factory):
+def finished(tmp_path_factory, toys):
     folder = tmp_path_factory.mktemp('finished')
     config = small_config()
     config.train.update(steps=4, log_every=2, evaluate_every=4, keep_state=False)
@@ -85,7 +93,7 @@ def test_a_student_that_has_diverged_is_not_exported(finished, tmp_path, value):
     run = assemble(finished.config, tmp_path, twin=finished)
     position = positions.latest(finished)
     embedding = np.array(position.best.params['embedding'])
-    embedding[3, 5] = value
+    embedding[3, 2] = value
     best = position.best._replace(params={**position.best.params, 'embedding': embedding})
     with pytest.raises(InputError, match='student: embedding has weights of magnitude'):
         results.export(run, dataclasses.replace(position, best=best))

@@ -18,12 +18,20 @@ from qcrd_jax.runs import loop, pretraining
 from qcrd_jax.runs import position as positions
 from qcrd_jax.runs.assembly import assemble
 from tests.support.runs import read_metrics, small_config
+from tests.support.toy_student import use_toy_students
 
 STEPS = 8
 
 
+@pytest.fixture(scope='module', autouse=True)
+def toys():
+    with pytest.MonkeyPatch.context() as patch:
+        use_toy_students(patch)
+        yield
+
+
 @pytest.fixture(scope='module')
-def whole(tmp_path_factory):
+def whole(tmp_path_factory, toys):
     """A run that nothing disturbed, as it was built and where it ended."""
     folder = tmp_path_factory.mktemp('whole')
     config = small_config()
