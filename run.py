@@ -64,8 +64,10 @@ def guarded(argv: list[str]) -> None:
     try:
         with interruption.handled():
             main(argv)
-    except (InputError, OSError) as error:
+    except InputError as error:
         _fail(error, '', 1)
+    except OSError as error:
+        _fail(OSError(f'{error}; mend that, and run the same command again.'), '', 1)
     except interruption.Interrupted as stop:
         print(stop, file=sys.stderr)
         sys.exit(stop.status)

@@ -170,3 +170,21 @@ def test_a_file_is_read_once_until_it_changes(folder, monkeypatch):
     assert len(read) == 3
     path.write_bytes(b'{}!')
     assert sums.digest(path) == hashlib.sha256(b'{}!').hexdigest()
+
+
+def test_files_that_are_moved_take_their_digests_with_them(tmp_path):
+    folder, other = tmp_path / 'folder', tmp_path / 'other'
+    for place in (folder, other):
+        place.mkdir()
+    for name in ('kept', 'moved', 'lost'):
+        (folder / name).write_text(name)
+    sums.write(folder)
+    (folder / 'moved').rename(other / 'moved')
+    (folder / 'lost').unlink()
+    sums.divide(folder, other)
+    assert sums.faults(folder) == sums.faults(other) == []
+    assert [*(sums.read(folder) or {})] == ['kept']
+    assert [*(sums.read(other) or {})] == ['moved']
+    (folder / 'kept').rename(other / 'kept')
+    sums.divide(folder, tmp_path)
+    assert sums.read(folder) is None

@@ -9,10 +9,13 @@ theta_0.
 """
 
 import contextlib
+import functools
 import hashlib
 import json
+import logging as python_logging
 import pathlib
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -47,6 +50,7 @@ class Checkpointer:
     """
 
     def __init__(self, folder: pathlib.Path, *, keep: int = 2):
+        _hush_closed_loops()
         self._folder = pathlib.Path(folder).resolve()
         self._keep = keep
         _finish_replacing(self._folder)
@@ -249,6 +253,27 @@ class Checkpointer:
             shutil.move(self._folder / str(step), aside)
             logging.error('%s: the damaged checkpoint was moved to %s.', self._folder, aside)
         self._manager = self._open()
+
+
+@functools.cache
+def _hush_closed_loops() -> None:
+    """Drops what threads of TensorStore say late of arrays that could not be read, once for all.
+
+    Orbax raises for the first such array and closes its event loop; reading the others fails in the
+    background after that. What went wrong is in the error that was raised.
+    """
+    show = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        error = unraisable.exc_value
+        if not (isinstance(error, RuntimeError) and str(error) == 'Event loop is closed'):
+            show(unraisable)
+
+    def is_new(record: python_logging.LogRecord) -> bool:
+        return not record.getMessage().startswith('Task exception was never retrieved')
+
+    sys.unraisablehook = hook
+    python_logging.getLogger('asyncio').addFilter(is_new)
 
 
 def _aside(folder: pathlib.Path) -> pathlib.Path:

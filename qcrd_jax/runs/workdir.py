@@ -11,7 +11,7 @@ from typing import Any
 from absl import logging
 from ml_collections import config_dict
 
-from qcrd_jax import files
+from qcrd_jax import files, sums
 from qcrd_jax.errors import InputError
 from qcrd_jax.files import flatten
 from qcrd_jax.runs.checkpoint import Checkpointer, UnreadableError
@@ -33,7 +33,6 @@ _TRACES = (  # what only a run leaves, in the order in which it is named
     'hf',
     'report',
 )
-_BESIDE = ('config.json', 'tensorboard', 'SHA256SUMS')  # set aside with them
 
 
 @contextlib.contextmanager
@@ -185,9 +184,12 @@ def set_aside(workdir: pathlib.Path) -> None:
     while (aside := workdir / f'previous-{number}').exists():
         number += 1
     aside.mkdir()
-    for name in (*_TRACES, *_BESIDE):
+    for name in (*_TRACES, 'tensorboard'):
         if (workdir / name).exists():
             (workdir / name).rename(aside / name)
+    sums.divide(workdir, aside)
+    if (workdir / 'config.json').is_file():  # the run that starts anew may be of the same one
+        shutil.copy2(workdir / 'config.json', aside / 'config.json')
     logging.error('%s: a run that cannot be resumed was set aside as %s.', workdir, aside)
 
 

@@ -9,6 +9,7 @@ import pytest
 from qcrd_jax.errors import InputError
 from qcrd_jax.runs import disk, loop
 from qcrd_jax.runs import position as positions
+from qcrd_jax.runs import workdir as workdirs
 from qcrd_jax.runs.assembly import assemble
 from tests.support.runs import read_metrics, small_config
 from tests.support.toy_student import use_toy_students
@@ -39,6 +40,8 @@ def damage(workdir):
 
 def test_where_no_checkpoint_is_whole_a_run_starts_anew_only_if_it_is_asked_to(tmp_path):
     run = assembled(tmp_path)
+    workdirs.claim(run.workdir, run.config)
+    written = (run.workdir / 'config.json').read_bytes()
     (expected,) = loop.train([run])
     damage(run.workdir)
     before = (run.workdir / 'metrics.jsonl').read_bytes()
@@ -55,6 +58,8 @@ def test_where_no_checkpoint_is_whole_a_run_starts_anew_only_if_it_is_asked_to(t
     embedding = again.progress.state.params['embedding']
     np.testing.assert_array_equal(embedding, expected.progress.state.params['embedding'])
     assert (run.workdir / 'previous-1' / 'metrics.jsonl').read_bytes() == before
+    assert (run.workdir / 'config.json').read_bytes() == written
+    assert (run.workdir / 'previous-1' / 'config.json').read_bytes() == written
     steps = [record['step'] for record in read_metrics(run.workdir, 'train')]
     assert steps == [2, 4]
 
