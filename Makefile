@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INSTALLED_TEST := $(VENV)/.installed-test
 
-.PHONY: help install demo test lint bench
+.PHONY: help install demo test lint bench soak
 .DEFAULT_GOAL := help
 
 help:  ## say what there is
@@ -33,6 +33,9 @@ bench: $(INSTALLED)  ## time a step of every method (ARGS='--size base --dtype b
 	  $(BIN)/python -m benchmarks.step --method $$method --json runs/benchmarks/$$method.json $(ARGS) \
 	  || exit 1; \
 	done
+
+soak: $(INSTALLED)  ## kill, damage and starve runs at random, for minutes (ARGS='--seed 3 --minutes 5')
+	$(BIN)/python -m benchmarks.soak $(ARGS)
 
 # Stamps: a second call installs nothing, a changed list of dependencies does.
 $(INSTALLED): requirements.txt pyproject.toml

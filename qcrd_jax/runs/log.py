@@ -6,11 +6,11 @@ import math
 import pathlib
 from typing import Any, NamedTuple
 
-import tensorboardX
 from absl import logging
 
 from qcrd_jax import files
 from qcrd_jax.errors import InputError
+from qcrd_jax.runs.events import Events
 
 _NAME = 'metrics.jsonl'
 _TEST = b'{"phase": "test"'  # how a line begins that is logged after the last step
@@ -43,7 +43,7 @@ class MetricsLog:
         self._open()
         # A folder for each phase: TensorBoard purges all of a folder from a step on, and the steps
         # of the discriminator's pretraining are not those of the training that resumes.
-        self._events: dict[str, tensorboardX.SummaryWriter] = {}
+        self._events: dict[str, Events] = {}
         self._events_folder = pathlib.Path(workdir) / 'tensorboard'
         self._purge_step = 0
 
@@ -54,7 +54,7 @@ class MetricsLog:
         self.close()
 
     def close(self) -> None:
-        """Writes out what TensorBoard still buffers."""
+        """Closes the files."""
         self._file.close()
         for events in self._events.values():
             events.close()
@@ -91,12 +91,13 @@ class MetricsLog:
             ) from error
         self._digest.update(line)
         if phase not in self._events:
-            self._events[phase] = tensorboardX.SummaryWriter(
-                str(self._events_folder / phase), purge_step=self._purge_step
-            )
-        for name, value in values.items():
-            if isinstance(value, int | float) and not isinstance(value, bool):
-                self._events[phase].add_scalar(f'{phase}/{name}', value, step)
+            self._events[phase] = Events(self._events_folder / phase, self._purge_step)
+        numbers = {
+            f'{phase}/{name}': value
+            for name, value in values.items()
+            if isinstance(value, int | float) and not isinstance(value, bool)
+        }
+        self._events[phase].write(step, numbers)
 
 
 def reopened(workdir: pathlib.Path, step: int) -> MetricsLog:
