@@ -7,12 +7,15 @@ says so, and the events end. (The writer with a thread waits for ever once its t
 import os
 import pathlib
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from absl import logging
 from tensorboardX import summary
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto import event_pb2
+
+_proto: Any = event_pb2  # its classes are made as it is imported
 
 
 class Events:
@@ -25,20 +28,21 @@ class Events:
           folder: of the phase; created.
           purge_step: what files before this one say of this step and later is not shown.
         """
-        self._folder, self._writer = folder, None
-        start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+        self._folder = folder
+        self._writer: EventsWriter | None = None
+        start = _proto.SessionLog(status=_proto.SessionLog.START)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._writer = EventsWriter(os.fspath(folder / 'events'))
-            self._add(event_pb2.Event(step=purge_step, session_log=start))
+            self._add(_proto.Event(step=purge_step, session_log=start))
         except OSError as error:
             self._give_up(error)
 
-    def write(self, step: int, values: dict[str, float]) -> None:
+    def write(self, step: int, values: Mapping[str, int | float]) -> None:
         """Writes numbers of a step, by their tags."""
         try:
             for tag, value in values.items():
-                self._add(event_pb2.Event(step=step, summary=summary.scalar(tag, value)))
+                self._add(_proto.Event(step=step, summary=summary.scalar(tag, value)))
             if self._writer is not None:
                 self._writer.flush()
         except OSError as error:
