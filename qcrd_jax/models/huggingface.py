@@ -10,6 +10,7 @@ import shutil
 from typing import Any
 
 import huggingface_hub
+import safetensors
 import safetensors.numpy
 
 from qcrd_jax import sums
@@ -93,6 +94,9 @@ def save_student(
       architecture: the `config` of a student.
       params: those of the student.
       tokenizer: a Hugging Face tokenizer to save beside, for `AutoTokenizer.from_pretrained`.
+
+    Raises:
+      OSError: if it cannot be written.
     """
     form = family_of(architecture).checkpoint
     folder = pathlib.Path(folder).absolute()
@@ -120,6 +124,11 @@ def save_student(
             sums.update(folder, names, source=temporary)
             for path in sorted(temporary.iterdir()):
                 os.replace(path, folder / path.name)
+    except Exception as error:
+        if isinstance(error, safetensors.SafetensorError) or type(error) is Exception:
+            # What safetensors and tokenizers make of a full disk.
+            raise OSError(f'{folder}: cannot be written ({error})') from error
+        raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

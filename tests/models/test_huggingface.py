@@ -5,6 +5,7 @@ import functools
 import json
 import os
 import pathlib
+import resource
 import struct
 
 import jax
@@ -345,3 +346,16 @@ def test_an_export_that_was_killed_is_whole_or_refused(
     exported(ours, tokenizer, seed=1)
     assert_same(load_student(ours)[1], jax.tree.map(lambda x: x + 1, random_params('t5')))
     assert [path.name for path in ours.parent.iterdir()] == ['t5']
+
+
+@either
+def test_a_disk_that_takes_no_more_is_an_error_that_names_the_folder(folder, tmp_path):
+    other = tmp_path / 'other'
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))  # config.json fits, the weights do not
+    try:
+        with pytest.raises(OSError, match=f'{other}: cannot be written'):
+            save_student(other, CONFIGS['t5'], random_params('t5'))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [path.name for path in tmp_path.iterdir()] == ['t5']
