@@ -13,6 +13,7 @@ import functools
 import hashlib
 import json
 import logging as python_logging
+import os
 import pathlib
 import shutil
 import sys
@@ -50,7 +51,7 @@ class Checkpointer:
     """
 
     def __init__(self, folder: pathlib.Path, *, keep: int = 2):
-        _hush_closed_loops()
+        _hush_threads()
         self._folder = pathlib.Path(folder).resolve()
         self._keep = keep
         _finish_replacing(self._folder)
@@ -70,7 +71,7 @@ class Checkpointer:
         """
         with self._writing():
             self._manager.wait_until_finished()
-        self._manager.close()
+            self._manager.close()
 
     def wait(self) -> None:
         """Waits for the save in flight, so that what follows may rely on it.
@@ -256,11 +257,12 @@ class Checkpointer:
 
 
 @functools.cache
-def _hush_closed_loops() -> None:
-    """Drops what threads of TensorStore say late of arrays that could not be read, once for all.
+def _hush_threads() -> None:
+    """Drops the tracebacks of threads of Orbax and TensorStore, once for all.
 
-    Orbax raises for the first such array and closes its event loop; reading the others fails in the
-    background after that. What went wrong is in the error that was raised.
+    What went wrong is in the error that is raised in the end. Orbax logs it in every thread that it
+    concerns. For an array that cannot be read it closes its event loop, and reading the others
+    fails in the background after that.
     """
     show = sys.unraisablehook
 
@@ -272,7 +274,13 @@ def _hush_closed_loops() -> None:
     def is_new(record: python_logging.LogRecord) -> bool:
         return not record.getMessage().startswith('Task exception was never retrieved')
 
+    def without_traceback(record: python_logging.LogRecord) -> bool:
+        if f'{os.sep}orbax{os.sep}' in record.pathname:
+            record.exc_info = record.exc_text = None
+        return True
+
     sys.unraisablehook = hook
+    logging.get_absl_logger().addFilter(without_traceback)
     python_logging.getLogger('asyncio').addFilter(is_new)
 
 
