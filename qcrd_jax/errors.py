@@ -70,6 +70,21 @@ def in_units(size: int | float) -> str:
     return f'{size:.0f} bytes'
 
 
+def first_line(text: str) -> str:
+    """Returns the first line of what a library says, as a message can show it."""
+    line = (text.strip().splitlines() or [''])[0][:200]
+    return ''.join(letter if letter.isprintable() else ' ' for letter in line)
+
+
+def reason(error: Exception) -> str:
+    r"""Returns what went wrong in a library, in a line: the kind of the error and its first line.
+
+    >>> reason(ValueError('no such array\nat line 7'))
+    'ValueError: no such array'
+    """
+    return f'{type(error).__name__}: {first_line(str(error))}'
+
+
 def shown(value: Any, limit: int = 80) -> str:
     """Returns the value as a message shows it: its `repr`, cut if it is long."""
     text = repr(value)

@@ -18,6 +18,8 @@ from absl import logging
 
 from qcrd_jax import interruption
 from qcrd_jax.errors import InputError, shown
+from qcrd_jax.strict import is_unicode as is_unicode
+from qcrd_jax.strict import unique_names
 from qcrd_jax.writing import replacing as replacing
 from qcrd_jax.writing import temporary as temporary
 from qcrd_jax.writing import write_bytes as write_bytes
@@ -218,7 +220,7 @@ def parse_object(path: os.PathLike | str, number: int, line: str) -> dict[str, A
     """
     where = f'{path}, line {number}'
     try:
-        record = json.loads(line, object_pairs_hook=_unique)
+        record = json.loads(line, object_pairs_hook=unique_names)
     except (ValueError, RecursionError) as error:  # a number of 5000 digits is no JSONDecodeError
         raise InputError(
             f'{where}: not valid JSON ({error}); expected one JSON object a line. '
@@ -230,16 +232,6 @@ def parse_object(path: os.PathLike | str, number: int, line: str) -> dict[str, A
             'Mend or remove the line.'
         )
     return record
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Returns an object, of which JSON would keep the last of two values of a name."""
-    value = dict(pairs)
-    if len(value) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f'the name {shown(twice)} is there twice')
-    return value
 
 
 def flatten(tree: dict[str, Any]) -> dict[str, Any]:
@@ -257,15 +249,6 @@ def flatten(tree: dict[str, Any]) -> dict[str, Any]:
         else:
             flat[name] = value
     return flat
-
-
-def is_unicode(text: str) -> bool:
-    """Returns whether UTF-8 can hold the text: there is no half of a surrogate pair in it."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def without_surrogates(text: str) -> str:

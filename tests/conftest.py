@@ -5,6 +5,7 @@ import pathlib
 
 import jaxtyping
 import pytest
+from absl import logging as absl_logging
 
 # Most of the tests' time is compilation, of programs that run for milliseconds.
 _FLAG = '--xla_backend_optimization_level'
@@ -31,3 +32,22 @@ def shared_data() -> pathlib.Path:
     if not folder.is_dir():
         pytest.skip(f'no real data at {folder}; set QCRD_SHARED_DATA to its folder')
     return folder
+
+
+@pytest.fixture
+def log(caplog):
+    """The records of absl's logger, which does not propagate to the root on its own."""
+    logger = absl_logging.get_absl_logger()
+    logger.addHandler(caplog.handler)
+    yield caplog
+    logger.removeHandler(caplog.handler)
+
+
+@pytest.fixture(scope='module')
+def toy_students():
+    """Makes every student and every encoder of a module's runs a toy, which compiles at once."""
+    from tests.support.toy_student import use_toy_students
+
+    with pytest.MonkeyPatch.context() as patch:
+        use_toy_students(patch)
+        yield

@@ -13,7 +13,7 @@ from typing import TypeVar
 from absl import logging
 
 from qcrd_jax import files, sums
-from qcrd_jax.errors import InputError, shown
+from qcrd_jax.errors import InputError, reason, shown
 
 T = TypeVar('T')
 
@@ -83,7 +83,7 @@ def _opened(
             return f'it is {shown(found)}, renamed', ()
         return '', (read(folder),)
     except Exception as error:  # its digests are right, and another program wrote it
-        return f'{type(error).__name__}: {(str(error).splitlines() or [""])[0][:200]}', ()
+        return reason(error), ()
 
 
 def _make(folder: pathlib.Path, key: str, make: Callable[[pathlib.Path], None]) -> None:

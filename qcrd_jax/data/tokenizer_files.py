@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import transformers
 
 from qcrd_jax.data import tokenizer_trial
-from qcrd_jax.errors import InputError, shown
+from qcrd_jax.errors import InputError, first_line, shown
 from qcrd_jax.models.checks import LARGEST_VOCABULARY, MOST_POSITIONS
 from qcrd_jax.models.foreign_files import (
     check_size,
@@ -144,12 +144,6 @@ def readable(message: str) -> Iterator[None]:
             raise
         reason = first_line(str(error)) or type(error).__name__
         raise InputError(message.replace('{reason}', reason)) from error
-
-
-def first_line(text: str) -> str:
-    """Returns the first line of what a library says, as a message can show it."""
-    line = (text.strip().splitlines() or [''])[0][:200]
-    return ''.join(letter if letter.isprintable() else ' ' for letter in line)
 
 
 def _optional(path: pathlib.Path) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from qcrd_jax.errors import InputError, shown
+from qcrd_jax.strict import is_unicode, unique_names
 
 SETTINGS_BYTES = 8 << 20  # of a file of settings; the largest that we know have one or two MiB
 SETTINGS_VALUES = 500_000
@@ -93,7 +94,7 @@ def parse_object(what: str, data: bytes, *, values: int = SETTINGS_VALUES) -> di
     if held > values:
         raise InputError(f'{what}: expected JSON of at most {values} values, got up to {held}.')
     try:
-        value = json.loads(data.decode('utf-8'), object_pairs_hook=_unique)
+        value = json.loads(data.decode('utf-8'), object_pairs_hook=unique_names)
     except UnicodeDecodeError as error:
         raise InputError(f'{what}: not UTF-8 text ({error.reason}).') from error
     except ValueError as error:  # a number of 5000 digits is no JSONDecodeError
@@ -104,7 +105,7 @@ def parse_object(what: str, data: bytes, *, values: int = SETTINGS_VALUES) -> di
         deep = _is_deep(value)
     if deep:
         raise InputError(f'{what}: expected JSON of at most {_DEEPEST} levels, it is deeper.')
-    if b'\\u' in data and not _is_unicode(value):
+    if b'\\u' in data and not is_unicode(json.dumps(value, ensure_ascii=False)):
         raise InputError(f'{what}: expected characters of Unicode, got half of one (\\ud800).')
     if not isinstance(value, dict):
         raise InputError(f'{what}: expected a JSON object, got {type(value).__name__}.')
@@ -136,15 +137,6 @@ def some(names: list[str], limit: int = 4) -> str:
     return ', '.join(map(name, names[:limit])) + more
 
 
-def _is_unicode(value: Any) -> bool:
-    """Returns whether UTF-8 can hold all texts in a value: JSON can escape half a character."""
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _is_deep(value: Any) -> bool:
     """Returns whether containers are nested more deeply than `_DEEPEST`."""
     level = [value] if type(value) in (dict, list) else []
@@ -158,13 +150,3 @@ def _is_deep(value: Any) -> bool:
         if not level:
             return False
     return True
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Returns an object, of which JSON would keep the last of two values of a name."""
-    value = dict(pairs)
-    if len(value) < len(pairs):
-        seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))
-        raise ValueError(f'the name {shown(twice)} is there twice')
-    return value

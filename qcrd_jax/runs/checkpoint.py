@@ -27,7 +27,7 @@ import orbax.checkpoint as ocp
 from absl import logging
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from qcrd_jax.errors import InputError
+from qcrd_jax.errors import InputError, reason
 
 Arrays = dict[str, Any]  # leaf name -> array
 
@@ -152,7 +152,7 @@ class Checkpointer:
             except InputError:
                 raise
             except Exception as error:  # whatever Orbax makes of missing or mangled files
-                damaged[step] = _first_line(error)
+                damaged[step] = reason(error)
                 logging.error(
                     '%s: checkpoint %d is damaged (%s); trying the one before it.',
                     self._folder,
@@ -207,7 +207,7 @@ class Checkpointer:
             yield
         except Exception as error:  # Orbax raises what the file system raised, of any type
             raise InputError(
-                f'{self._folder}: a checkpoint could not be written ({_first_line(error)}); free '
+                f'{self._folder}: a checkpoint could not be written ({reason(error)}); free '
                 'space or mend the file system, and run the same command again.'
             ) from error
 
@@ -299,7 +299,7 @@ def _finish_replacing(folder: pathlib.Path) -> None:
             with Checkpointer(aside) as checkpointer:
                 checkpointer.check(int(new.name))
         except Exception as error:  # of any type; the others stay, and it is made again
-            logging.error('%s is damaged (%s) and is removed.', new, _first_line(error))
+            logging.error('%s is damaged (%s) and is removed.', new, reason(error))
             break
         old = folder / new.name
         if old.exists():
@@ -345,11 +345,6 @@ def _describe(array: np.ndarray) -> dict[str, Any]:
 def _digest_of_record(record: dict[str, Any]) -> str:
     content = {name: value for name, value in record.items() if name != 'sha256'}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _first_line(error: Exception) -> str:
-    """What went wrong, in a line of a log: the libraries below say it at length."""
-    return f'{type(error).__name__}: {(str(error).strip().splitlines() or [""])[0][:200]}'
 
 
 def _check_same_arrays(where: pathlib.Path, described: dict[str, Any], like: Any) -> None:

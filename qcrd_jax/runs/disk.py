@@ -4,7 +4,7 @@ import pathlib
 import shutil
 from collections.abc import Mapping
 
-from qcrd_jax.errors import InputError
+from qcrd_jax.errors import InputError, in_units
 from qcrd_jax.runs import workdir as workdirs
 
 _AT_ONCE = 3  # checkpoints: two that are kept, and one that is being written
@@ -38,12 +38,12 @@ def check(saved: Mapping[pathlib.Path, tuple[int, int]]) -> None:
     free, there = shutil.disk_usage(folder).free, sum(map(used, saved))
     if not any(map(workdirs.started, saved)):
         where = f'{folder}' if count == 1 else f'{count} runs as {folder}'
-        print(f'disk: up to {_text(wanted)} for {where}; {_text(free)} are free', flush=True)
+        print(f'disk: up to {in_units(wanted)} for {where}; {in_units(free)} are free', flush=True)
     if wanted > free + there:
         raise InputError(
-            f'--workdir: {folder} lies where {_text(free)} are free, and {_text(wanted)} are '
-            f'expected to be, of which {_text(there)} are taken already: {_AT_ONCE} checkpoints at '
-            'a time and the exported student. Free space, use another --workdir, or lower '
+            f'--workdir: {folder} lies where {in_units(free)} are free, and {in_units(wanted)} are '
+            f'expected to be, of which {in_units(there)} are taken already: {_AT_ONCE} checkpoints '
+            'at a time and the exported student. Free space, use another --workdir, or lower '
             '--config.negatives.lag or the size of student and discriminator.'
         )
 
@@ -53,12 +53,3 @@ def used(workdir: pathlib.Path) -> int:
     folders = (workdirs.checkpoints(workdir), workdirs.pretraining(workdir), workdir / 'hf')
     files = (path for folder in folders if folder.is_dir() for path in folder.rglob('*'))
     return sum(path.stat().st_size for path in files if path.is_file())
-
-
-def _text(size: int) -> str:
-    """A number of bytes, to be read.
-
-    >>> _text(1_234_000), _text(56_700_000_000)
-    ('1.2 MB', '56.7 GB')
-    """
-    return f'{size / 1e9:.1f} GB' if size >= 1e9 else f'{size / 1e6:.1f} MB'

@@ -106,10 +106,7 @@ def _on_axis(leaf: jax.Array, count: int) -> jax.Array:
 
 def _working(compiled: Any) -> int | None:
     """What a compiled program takes beside its arguments; donated ones are counted once."""
-    try:
-        found = compiled.memory_analysis()
-    except NotImplementedError:
-        return None
+    found = compiled.memory_analysis()
     if found is None:
         return None
     return (

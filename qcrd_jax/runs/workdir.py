@@ -58,7 +58,8 @@ def locked(workdir: pathlib.Path) -> Iterator[None]:
                 f'--workdir: {workdir} cannot be written ({error.strerror}); mend that, or use '
                 'another --workdir.'
             ) from error
-        _sweep(workdir)
+        for folder in (workdir, workdir / 'report'):
+            files.remove_leftovers(folder)
         yield
 
 
@@ -224,14 +225,3 @@ def _is_trace(path: pathlib.Path) -> bool:
     if not path.is_dir():
         return path.exists() and path.stat().st_size > 0
     return any(not inner.name.startswith('0.orbax-checkpoint-tmp') for inner in path.iterdir())
-
-
-def _sweep(workdir: pathlib.Path) -> None:
-    """Removes what killed processes left half written, whose names we chose."""
-    for folder in (workdir, workdir / 'report'):
-        for path in folder.glob('.*.tmp') if folder.is_dir() else ():
-            logging.info('removing %s, which a killed run left', path)
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)

@@ -10,20 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from absl import logging as absl_logging
 
 from qcrd_jax.errors import InputError
 from qcrd_jax.ring import Ring
 from qcrd_jax.runs.checkpoint import Checkpointer
-
-
-@pytest.fixture
-def log(caplog):
-    """The records of absl's logger, which does not propagate to the root on its own."""
-    logger = absl_logging.get_absl_logger()
-    logger.addHandler(caplog.handler)
-    yield caplog
-    logger.removeHandler(caplog.handler)
 
 
 def a_state(offset: int = 0) -> dict:

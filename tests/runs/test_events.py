@@ -4,7 +4,6 @@ import errno
 import struct
 
 import pytest
-from absl import logging as absl_logging
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto import event_pb2
 
@@ -39,23 +38,20 @@ def test_a_file_says_its_version_what_it_purges_and_the_numbers(tmp_path):
 
 @pytest.mark.parametrize('method', ['write_event', 'flush', '__init__'])
 def test_a_disk_that_takes_no_more_ends_the_events_and_nothing_else(
-    tmp_path, monkeypatch, caplog, method
+    tmp_path, monkeypatch, log, method
 ):
     def full(*_):
         raise OSError(errno.ENOSPC, 'No space left on device')
 
-    logger = absl_logging.get_absl_logger()
-    logger.addHandler(caplog.handler)
-    with MetricsLog(tmp_path) as log:
-        log.write('train', 1, {'loss': 1.0})
+    with MetricsLog(tmp_path) as metrics:
+        metrics.write('train', 1, {'loss': 1.0})
         monkeypatch.setattr(EventsWriter, method, full)
         for step in (2, 3):
-            log.write('train', step, {'loss': 1.0})
-            log.write('validation', step, {'accuracy': 1.0})
-    logger.removeHandler(caplog.handler)
+            metrics.write('train', step, {'loss': 1.0})
+            metrics.write('validation', step, {'accuracy': 1.0})
     assert [record['step'] for record in read(tmp_path, 'train')] == [1, 2, 3]
     assert [record['step'] for record in read(tmp_path, 'validation')] == [2, 3]
-    messages = {record.getMessage() for record in caplog.records}
+    messages = {record.getMessage() for record in log.records}
     phases = {'validation'} if method == '__init__' else {'train', 'validation'}
     assert messages == {
         f'{tmp_path}/tensorboard/{phase}: no more events are written for TensorBoard (No space '

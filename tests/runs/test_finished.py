@@ -14,20 +14,14 @@ from qcrd_jax.runs import position as positions
 from qcrd_jax.runs.assembly import assemble
 from qcrd_jax.runs.checkpoint import Checkpointer
 from tests.support.runs import TIMINGS, small_config
-from tests.support.toy_student import use_toy_students
 
 RESULTS = ('predictions.jsonl', 'scores.json', 'case_study.jsonl', 'hf/model.safetensors')
 
-
-@pytest.fixture(scope='module', autouse=True)
-def toys():
-    with pytest.MonkeyPatch.context() as patch:
-        use_toy_students(patch)
-        yield
+pytestmark = pytest.mark.usefixtures('toy_students')
 
 
 @pytest.fixture(scope='module')
-def finished(tmp_path_factory, toys):
+def finished(tmp_path_factory, toy_students):
     folder = tmp_path_factory.mktemp('finished')
     config = small_config()
     config.train.update(steps=4, log_every=2, evaluate_every=4, keep_state=False)

@@ -18,20 +18,14 @@ from qcrd_jax.runs import loop, pretraining
 from qcrd_jax.runs import position as positions
 from qcrd_jax.runs.assembly import assemble
 from tests.support.runs import read_metrics, small_config
-from tests.support.toy_student import use_toy_students
 
 STEPS = 8
 
-
-@pytest.fixture(scope='module', autouse=True)
-def toys():
-    with pytest.MonkeyPatch.context() as patch:
-        use_toy_students(patch)
-        yield
+pytestmark = pytest.mark.usefixtures('toy_students')
 
 
 @pytest.fixture(scope='module')
-def whole(tmp_path_factory, toys):
+def whole(tmp_path_factory, toy_students):
     """A run that nothing disturbed, as it was built and where it ended."""
     folder = tmp_path_factory.mktemp('whole')
     config = small_config()

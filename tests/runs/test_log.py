@@ -3,20 +3,8 @@
 import hashlib
 import json
 
-import pytest
-from absl import logging as absl_logging
-
 from qcrd_jax.runs.log import Mark, MetricsLog, read, reopened
 from qcrd_jax.runs.timing import total_seconds
-
-
-@pytest.fixture
-def log_text(caplog):
-    """What absl's logger said, which does not propagate to the root on its own."""
-    logger = absl_logging.get_absl_logger()
-    logger.addHandler(caplog.handler)
-    yield caplog
-    logger.removeHandler(caplog.handler)
 
 
 def write_a_run(workdir) -> Mark:
@@ -74,13 +62,13 @@ def test_a_log_that_is_opened_again_goes_on_where_it_ends(tmp_path):
     assert lines(tmp_path) == before
 
 
-def test_one_changed_digit_is_said_and_the_whole_file_set_aside(tmp_path, log_text):
+def test_one_changed_digit_is_said_and_the_whole_file_set_aside(tmp_path, log):
     mark = write_a_run(tmp_path)
     path = tmp_path / 'metrics.jsonl'
     changed = path.read_bytes().replace(b'"loss": 1.0', b'"loss": 7.0')
     path.write_bytes(changed)
     resume(tmp_path, mark)
-    assert 'metrics.jsonl is not what was written up to step 4' in log_text.text
+    assert 'metrics.jsonl is not what was written up to step 4' in log.text
     assert (tmp_path / 'metrics-damaged.jsonl').read_bytes() == changed
     assert [json.loads(line)['step'] for line in lines(tmp_path)] == [50, 2, 4, 4]
     path.write_bytes(b'[' * 100_000)
@@ -90,14 +78,14 @@ def test_one_changed_digit_is_said_and_the_whole_file_set_aside(tmp_path, log_te
     assert (tmp_path / 'metrics-damaged-again.jsonl').stat().st_size == 100_000
 
 
-def test_a_resumed_log_says_which_line_was_damaged(tmp_path, log_text):
+def test_a_resumed_log_says_which_line_was_damaged(tmp_path, log):
     mark = write_a_run(tmp_path)
     text = lines(tmp_path)
     text[1] = text[1][:20]
     (tmp_path / 'metrics.jsonl').write_text('\n'.join(text) + '\n')
     resume(tmp_path, mark)
     assert [json.loads(line)['step'] for line in lines(tmp_path)] == [50, 4, 4]
-    assert 'metrics.jsonl, line 2 is damaged' in log_text.text
+    assert 'metrics.jsonl, line 2 is damaged' in log.text
 
 
 def test_a_test_that_is_logged_again_takes_the_place_of_the_first(tmp_path):
@@ -114,9 +102,9 @@ def test_the_time_of_all_steps_is_added_up_window_by_window():
     assert total_seconds([(5, 2.0), (10, 1.0), (20, 3.0)]) == 45.0
 
 
-def test_a_log_that_is_gone_is_said_and_does_not_stop_a_run(tmp_path, log_text):
+def test_a_log_that_is_gone_is_said_and_does_not_stop_a_run(tmp_path, log):
     mark = write_a_run(tmp_path)
     (tmp_path / 'metrics.jsonl').unlink()
     resume(tmp_path, mark)
     assert lines(tmp_path) == []
-    assert 'metrics.jsonl: what was written up to step 4 is gone' in log_text.text
+    assert 'metrics.jsonl: what was written up to step 4 is gone' in log.text

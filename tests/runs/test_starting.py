@@ -12,12 +12,8 @@ from qcrd_jax.runs import position as positions
 from qcrd_jax.runs import workdir as workdirs
 from qcrd_jax.runs.assembly import assemble
 from tests.support.runs import read_metrics, small_config
-from tests.support.toy_student import use_toy_students
 
-
-@pytest.fixture(autouse=True)
-def toys(monkeypatch):
-    use_toy_students(monkeypatch)
+pytestmark = pytest.mark.usefixtures('toy_students')
 
 
 def assembled(folder, **train):
@@ -75,8 +71,8 @@ def test_a_folder_of_a_step_that_orbax_does_not_list_is_no_reason_to_start_anew(
 def test_a_disk_that_is_too_small_is_refused_before_anything_is_written(tmp_path, monkeypatch):
     run = assembled(tmp_path)
     usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(shutil, 'disk_usage', lambda _: usage._replace(free=5_000_000))
-    with pytest.raises(InputError, match=r'5\.0 MB are free, and \d+\.\d MB are expected'):
+    monkeypatch.setattr(shutil, 'disk_usage', lambda _: usage._replace(free=5 << 20))
+    with pytest.raises(InputError, match=r'5\.0 MiB are free, and \d+\.\d MiB are expected'):
         loop.train([run])
     assert [path.name for path in run.workdir.iterdir()] == ['data']
 

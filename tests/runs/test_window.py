@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from absl import logging as absl_logging
 
 from qcrd_jax.config import base_config
 from qcrd_jax.errors import InputError
@@ -84,15 +83,12 @@ def test_more_than_half_of_several_steps_are_too_many(flags, too_many):
         close(window, 100, FIELD)
 
 
-def test_the_terminal_says_how_many_were_passed_over_and_whose(caplog):
-    logger = absl_logging.get_absl_logger()
-    logger.addHandler(caplog.handler)
+def test_the_terminal_says_how_many_were_passed_over_and_whose(log):
     skipped = np.array([1, 0, 0], np.float32), np.array([1, 0, 0], np.float32)
     close(over(chunk(0, 1, 0) | {'discriminator_nonfinite': skipped}), 60, FIELD)
     close(over(step(0)), 61, FIELD)
-    logger.removeHandler(caplog.handler)
     # Once each; a logger that propagates as well shows them twice.
-    assert [*dict.fromkeys(record.getMessage() for record in caplog.records)] == [
+    assert [*dict.fromkeys(record.getMessage() for record in log.records)] == [
         'steps 57 to 59: 1 of 3 updates were not applied, because their gradient was not finite.',
         'steps 57 to 59: 1 of 1 updates of the discriminator were not applied, because their '
         'gradient was not finite.',
