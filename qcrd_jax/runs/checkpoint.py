@@ -301,12 +301,12 @@ def _finish_replacing(folder: pathlib.Path) -> None:
         except Exception as error:  # of any type; the others stay, and it is made again
             logging.error('%s is damaged (%s) and is removed.', new, reason(error))
             break
-        old = folder / new.name
-        if old.exists():
-            old.rename(aside / 'old')
-        new.rename(old)
+        place = folder / new.name
+        if place.exists():
+            shutil.rmtree(place)
+        new.rename(place)
         for path in folder.iterdir():
-            if path.is_dir() and path != old:
+            if path.is_dir() and path != place:
                 shutil.rmtree(path)
     shutil.rmtree(aside)
 
