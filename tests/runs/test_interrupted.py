@@ -120,6 +120,20 @@ def test_an_interrupted_validation_is_made_up_for(whole, tmp_path, call, step):
     assert_same_end(run, position, whole)
 
 
+def test_what_validation_said_before_an_interrupted_window_stays_in_the_log(whole, tmp_path):
+    config = small_config()
+    config.method = 'finetune'  # single steps
+    config.train.update(steps=8, log_every=8, evaluate_every=4, checkpoint_every=8)
+    config.data.cache = whole[0].config.data.cache
+    run = assemble(config, tmp_path / 'whole')
+    unbroken = run, loop.train([run])[0]
+    again = assemble(config, tmp_path / 'stopped', twin=run)
+    assert 'step 6 is saved' in interrupted(again, (Programs, 'advance', 6))
+    (position,) = loop.train([again])
+    assert_same_end(again, position, unbroken)
+    assert [line['step'] for line in read_metrics(again.workdir, 'validation')] == [4, 8]
+
+
 def test_one_interruption_after_another(whole, tmp_path):
     run = again(whole, tmp_path)
     for place in (
