@@ -161,6 +161,35 @@ def test_the_pretraining_resumes_at_its_step(whole, tmp_path, capsys):
     assert not (tmp_path / 'pretraining').exists()
 
 
+def test_a_pretraining_that_was_killed_logs_no_line_twice(whole, tmp_path):
+    def built(folder, twin=None):
+        config = small_config()
+        config.discriminator.pretrain_steps = 25
+        # Steps 10 and 20 are logged; beside the first step nothing is saved.
+        config.train.update(steps=2, log_every=2, evaluate_every=2, checkpoint_minutes=1000.0)
+        config.data.cache = whole[0].config.data.cache
+        return assemble(config, tmp_path / folder, twin=twin)
+
+    unbroken = built('whole')
+    loop.train([unbroken])
+    killed, taken, count = built('killed', unbroken), pretraining.joined_length, 0
+
+    def kill_at_step_15(*args):
+        nonlocal count
+        count += 1
+        if count == 15:
+            raise RuntimeError('killed')
+        return taken(*args)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(RuntimeError, match='killed'):
+        patch.setattr(pretraining, 'joined_length', kill_at_step_15)
+        loop.train([killed])
+    assert [line['step'] for line in read_metrics(killed.workdir)] == [10]
+    loop.train([killed])
+    assert [line['step'] for line in read_metrics(killed.workdir, 'discriminator')] == [10, 20, 25]
+    assert read_metrics(killed.workdir) == read_metrics(unbroken.workdir)
+
+
 def test_a_damaged_checkpoint_of_the_pretraining_falls_back(whole, tmp_path):
     run = again(whole, tmp_path)
     interrupted(run, (pretraining, 'joined_length', 3))

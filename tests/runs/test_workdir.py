@@ -6,6 +6,7 @@ import pathlib
 import numpy as np
 import pytest
 
+from qcrd_jax import sums
 from qcrd_jax.config import base_config
 from qcrd_jax.errors import InputError
 from qcrd_jax.runs import workdir as workdirs
@@ -130,11 +131,15 @@ def test_a_restart_sets_aside_what_is_left_and_removes_nothing(tmp_path):
             leave(tmp_path, name)
         (tmp_path / 'data').mkdir(exist_ok=True)
         (tmp_path / 'notes.txt').write_text('of the user')
+        sums.write(tmp_path, ['summary.json', 'notes.txt'])
         workdirs.claim(tmp_path, bare_config(restart=True))
         aside = tmp_path / f'previous-{attempt}'
         for name, text in LEFT.items():
             assert (aside / name).read_text() == text
-        kept = {'data', 'notes.txt', 'config.json', *(f'previous-{n + 1}' for n in range(attempt))}
+        assert sums.read(aside).keys() == {'summary.json'}
+        assert sums.read(tmp_path).keys() == {'notes.txt'}
+        kept = {'data', 'notes.txt', 'config.json', sums.NAME}
+        kept |= {f'previous-{n + 1}' for n in range(attempt)}
         assert names_in(tmp_path) == kept
     # A checkpoint is resumed, whatever is asked for.
     _with_checkpoint(tmp_path)
