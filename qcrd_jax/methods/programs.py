@@ -292,18 +292,35 @@ class Programs:
         Returns:
           The progress, the next step, and the metrics of what was taken.
         """
+        count = self.steps_at_once(step, limit)
+        batch = joined(batches, step, count)
+        progress, metrics = self.take(progress, batch, key, step, count, fixed_generator)
+        return progress, step + count, metrics
+
+    def steps_at_once(self, step: int, limit: int) -> int:
+        """Returns how many steps the next program takes: those of a chunk, or one."""
+        return self.lag if self.chunk is not None and step + self.lag <= limit else 1
+
+    def take(
+        self,
+        progress: Progress,
+        batch: Batch,
+        key: Key[Array, '*seeds'],
+        step: int,
+        count: int,
+        fixed_generator: Params | None = None,
+    ) -> tuple[Progress, Metrics]:
+        """Takes `count` steps, whose batch is that of `joined`; see `advance`."""
         state, ring = progress
-        if self.chunk is not None and ring is not None and step + self.lag <= limit:
-            after = step + self.lag
-            stacked = _stack_host([batches[t] for t in range(step, after)])
-            state, past, metrics = self.chunk(state, ring.oldest_first(step), stacked, key)
-            return Progress(state, Ring.from_oldest_first(past, after)), after, metrics
         if ring is None:
-            state, metrics = self.step(state, fixed_generator, batches[step], key)
-            return Progress(state, None), step + 1, metrics
+            state, metrics = self.step(state, fixed_generator, batch, key)
+            return Progress(state, None), metrics
+        if self.chunk is not None and count == self.lag:
+            state, past, metrics = self.chunk(state, ring.oldest_first(step), batch, key)
+            return Progress(state, Ring.from_oldest_first(past, step + count)), metrics
         past = state.params
-        state, metrics = self.step(state, ring.generator(step), batches[step], key)
-        return Progress(state, ring.push(step, past)), step + 1, metrics
+        state, metrics = self.step(state, ring.generator(step), batch, key)
+        return Progress(state, ring.push(step, past)), metrics
 
     def greediest(
         self, progress: Any, batch: Any, key: Any, fixed_generator: Any = None, *, steps: int
@@ -328,6 +345,13 @@ class Programs:
             lambda leaf: jax.ShapeDtypeStruct((self.lag, *leaf.shape), leaf.dtype), batch
         )
         return self.chunk.lower(state, ring.slots, batches, key).compile()
+
+
+def joined(batches: BatchStream, step: int, count: int) -> dict[str, np.ndarray]:
+    """Returns the batch of a step, or those of `count` steps from there on, stacked."""
+    if count == 1:
+        return batches[step]
+    return _stack_host([batches[t] for t in range(step, step + count)])
 
 
 @functools.lru_cache(maxsize=1)
