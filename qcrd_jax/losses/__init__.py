@@ -11,7 +11,12 @@ Language Models", EMNLP 2025; equation and table numbers are its own. DSS is Hsi
 (arXiv:2305.02301). MI is Chen et al., 2024 (arXiv:2403.03348).
 """
 
-from qcrd_jax.losses.baselines import MUTUAL_INFORMATION_VARIANTS, dss_loss, mutual_information_loss
+from qcrd_jax.losses.baselines import (
+    MUTUAL_INFORMATION_VARIANTS,
+    dss_loss,
+    mutual_information_loss,
+    pooled_mutual_information,
+)
 from qcrd_jax.losses.contrastive import (
     SCHEMES,
     SELECTING_SCHEMES,
@@ -28,10 +33,12 @@ from qcrd_jax.losses.discriminator import (
     DiscriminatorTerms,
     discriminator_loss,
 )
+from qcrd_jax.losses.linear import linear_cross_entropy, max_probabilities
 from qcrd_jax.losses.tokens import (
     masked_mean,
     seq2seq_loss,
     sequence_cross_entropy,
+    sequence_mean,
     token_cross_entropy,
 )
 
@@ -46,13 +53,17 @@ __all__ = [
     'contrastive_loss',
     'discriminator_loss',
     'dss_loss',
+    'linear_cross_entropy',
     'margin_loss',
     'masked_mean',
+    'max_probabilities',
     'mutual_information_loss',
+    'pooled_mutual_information',
     'rationale_weights',
     'select',
     'seq2seq_loss',
     'sequence_cross_entropy',
+    'sequence_mean',
     'token_cross_entropy',
     'total_loss',
 ]

@@ -49,19 +49,41 @@ def mutual_information_loss(
     >>> mutual_information_loss(logits, logits, mask, mask, variant='masked').round(4)
     Array([0.3251], dtype=float32)
     """
+
+    def pooled(logits: jax.Array, mask: jax.Array) -> jax.Array:
+        probabilities = jax.nn.softmax(logits.astype(jnp.float32), axis=-1)
+        if variant != 'official':
+            probabilities = jnp.where(mask[..., None], probabilities, 0.0)
+        return jnp.max(probabilities, axis=1)
+
+    return pooled_mutual_information(
+        pooled(explain_logits, explain_mask), pooled(predict_logits, predict_mask), variant=variant
+    )
+
+
+def pooled_mutual_information(
+    explain: Float[Array, '*batch V'], predict: Float[Array, '*batch V'], *, variant: str
+) -> Float[Array, '*batch']:
+    """`mutual_information_loss` of what is pooled already, as `max_probabilities` does it.
+
+    Args:
+      explain: largest probability of every token over the positions of the rationale task.
+      predict: likewise of the label task, constant.
+      variant: that of `mutual_information_loss`. Under `masked`, a pool over no position is 0, and
+        the value is 0 then.
+
+    Raises:
+      ValueError: if `variant` is unknown.
+    """
     if variant not in MUTUAL_INFORMATION_VARIANTS:
         raise ValueError(
             f'variant: expected one of {MUTUAL_INFORMATION_VARIANTS}, got {variant!r}.'
         )
-    explain = jax.nn.softmax(explain_logits.astype(jnp.float32), axis=-1)
-    predict = lax.stop_gradient(jax.nn.softmax(predict_logits.astype(jnp.float32), axis=-1))
+    predict = lax.stop_gradient(predict)
     if variant == 'official':
-        log_explain = jax.nn.log_softmax(jnp.max(explain, axis=1), axis=-1)
-        return -jnp.sum(jnp.max(predict, axis=1) * log_explain, axis=-1)
-    valid = jnp.any(explain_mask, axis=-1) & jnp.any(predict_mask, axis=-1)
-    explain = jnp.max(jnp.where(explain_mask[..., None], explain, 0.0), axis=1)
-    predict = jnp.max(jnp.where(predict_mask[..., None], predict, 0.0), axis=1)
-    log_explain = jnp.log(jnp.maximum(explain, _FLOOR))
-    log_explain -= jnp.log(jnp.maximum(jnp.sum(explain, axis=-1, keepdims=True), _FLOOR))
-    predict /= jnp.maximum(jnp.sum(predict, axis=-1, keepdims=True), _FLOOR)
+        return -jnp.sum(predict * jax.nn.log_softmax(explain, axis=-1), axis=-1)
+    totals = [jnp.sum(pool, axis=-1, keepdims=True) for pool in (explain, predict)]
+    valid = (totals[0] > 0)[..., 0] & (totals[1] > 0)[..., 0]
+    log_explain = jnp.log(jnp.maximum(explain, _FLOOR)) - jnp.log(jnp.maximum(totals[0], _FLOOR))
+    predict = predict / jnp.maximum(totals[1], _FLOOR)
     return jnp.where(valid, -jnp.sum(predict * log_explain, axis=-1), 0.0)

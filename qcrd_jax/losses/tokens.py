@@ -47,8 +47,19 @@ def sequence_cross_entropy(
     >>> sequence_cross_entropy(logits, jnp.array([[0, 0, 1]]), mask).round(4)  # log(8) / 2
     Array([1.0397], dtype=float32)
     """
-    losses = jnp.where(mask, token_cross_entropy(logits, targets), 0.0)
-    return jnp.sum(losses, axis=-1) / jnp.maximum(jnp.sum(mask, axis=-1), 1)
+    return sequence_mean(token_cross_entropy(logits, targets), mask)
+
+
+def sequence_mean(
+    token_losses: Float[Array, '*batch T'], mask: Bool[Array, '*batch T']
+) -> Float[Array, '*batch']:
+    """Mean over the tokens of each sequence; 0 for one that is all padding.
+
+    >>> sequence_mean(jnp.array([[1.0, 3.0, 9.0]]), jnp.array([[True, True, False]]))
+    Array([2.], dtype=float32)
+    """
+    total = jnp.sum(jnp.where(mask, token_losses, 0.0), axis=-1)
+    return total / jnp.maximum(jnp.sum(mask, axis=-1), 1)
 
 
 def seq2seq_loss(
