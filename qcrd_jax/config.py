@@ -110,6 +110,7 @@ def _negatives() -> config_dict.ConfigDict:
     negatives.temperature = 1.5  # of the sampled negatives; 0: greedy (section 4.1, Table A6)
     negatives.count = 1  # k, negatives sampled per question (Table 6)
     negatives.max_length = 0  # tokens; 0: as long as the longest rationale of the data
+    negatives.ring_dtype = 'auto'  # float32 | bfloat16 | auto (that of compute_dtype: same samples)
     negatives.together = True  # sample for lag * interval steps at once: same numbers, fewer loops
     return negatives
 
@@ -155,14 +156,18 @@ def _train() -> config_dict.ConfigDict:
     train.evaluate_every = 500  # steps between validations
     train.checkpoint_every = 50  # steps between checkpoints, at least
     train.checkpoint_minutes = 1.0  # minutes between checkpoints, at least; the last step has one
+    train.shapes = 4  # of batches, at most: each is compiled, and with more of them less is padding
+    train.accumulate = 1  # parts of a batch whose gradients are added up one by one: less memory
     train.remat = 'none'  # none | layers: compute a layer's activations once more for the gradient,
-    # in place of keeping them; less memory, more time
+    # in place of keeping them, and score one rationale a question at a time; less memory, more time
     train.on_nonfinite = 'stop'  # stop | skip (the update is not applied, and counted)
     train.nonfinite_limit = 10  # steps in a row that `skip` passes over; then the run ends, as it
     # does when it passed over more than half of the steps between two lines of metrics.jsonl
     train.restart = False  # where checkpoints are lost or damaged, set what is left aside and start
     # anew; a checkpoint that is whole is resumed all the same
     train.keep_state = False  # keep ring and moments in the last checkpoint of a finished run
+    train.share_pretraining = True  # keep the pretrained discriminator in `data.cache`, where that
+    # is named, for runs that would pretrain the same; it takes 12 bytes a parameter
     train.deterministic = False  # the same bits from every run on a GPU, at a price in time
     return train
 

@@ -12,6 +12,7 @@ from qcrd_jax import files, validation
 from qcrd_jax.data import batches
 from qcrd_jax.data import prepare as prepared
 from qcrd_jax.data.encoding import Encoding, encode
+from qcrd_jax.data.lengths import measure_lengths
 from qcrd_jax.data.pairs import write_pairs
 from qcrd_jax.data.schema import AnswerType, Example
 from qcrd_jax.data.sources import builders, question_records
@@ -137,7 +138,7 @@ def predict(
         corpus.tokenizer,
         Encoding(tuple(config.data.prefixes), corpus.answer_type),
     )
-    lengths, truncations = batches.measure_lengths(
+    lengths, truncations = measure_lengths(
         {'input': encoded},
         {'source': config.data.max_source_length, 'label': 2, 'rationale': 2},
         config.data.length_bucket,

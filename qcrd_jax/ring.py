@@ -6,9 +6,10 @@ before step j I. The ring has j I slots; before step t they hold exactly
 
     theta_(t - j I), ..., theta_(t - 1)          (theta_0 for negative indices).
 
-Step t samples from the oldest slot, which is also the one that theta_t replaces: a step that
-donates its generator writes theta_(t + 1) where theta_(t - j I) was, and no parameter is ever
-copied. Each slot is a whole parameter tree in device memory: a ring costs j I times the student.
+Step t samples from the oldest slot, which is also the one that theta_t replaces. The slots are the
+leading axis of every leaf: all of them are sampled as they lie, and a slot is written in place
+where the ring's buffers are donated. Each slot is a whole parameter tree in device memory: a ring
+costs j I times the student, or half of that where its matrices are kept in bfloat16.
 """
 
 import dataclasses
@@ -17,6 +18,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Int
 
 from qcrd_jax.models.protocol import Params
 
@@ -29,14 +32,14 @@ class Ring:
     Immutable: `push` returns a new ring. A pytree, so that Orbax saves it as it is.
     """
 
-    slots: tuple[Any, ...]  # parameter trees
+    slots: Any  # a parameter tree whose leaves have an axis of slots before their own
 
     @classmethod
     def create(cls, params: Params, lag: int) -> 'Ring':
-        """Returns the ring before step 0: `lag` distinct copies of theta_0.
+        """Returns the ring before step 0: `lag` times theta_0.
 
         Args:
-          params: theta_0.
+          params: theta_0, in the types that the ring keeps.
           lag: optimiser steps between the student and its generator (j times I).
 
         Raises:
@@ -44,29 +47,29 @@ class Ring:
         """
         if lag < 1:
             raise ValueError(f'lag: expected at least 1 step, got {lag}.')
-        return cls(tuple(jax.tree.map(jnp.copy, params) for _ in range(lag)))
+        return cls(jax.tree.map(lambda leaf: jnp.repeat(leaf[None], lag, axis=0), params))
 
     @property
     def lag(self) -> int:
         """Optimiser steps between the student and its generator."""
-        return len(self.slots)
+        return jax.tree.leaves(self.slots)[0].shape[0]
 
-    def generator(self, step: int) -> Params:
+    def generator(self, step: int | Int[Array, '']) -> Params:
         """Returns theta_max(step - lag, 0), before `push(step, ...)`."""
-        return self.slots[step % self.lag]
+        slot = step % self.lag
+        return jax.tree.map(
+            lambda leaf: lax.dynamic_index_in_dim(leaf, slot, keepdims=False), self.slots
+        )
 
-    def push(self, step: int, params: Params) -> 'Ring':
+    def push(self, step: int | Int[Array, ''], params: Params) -> 'Ring':
         """Returns the ring with theta_step in the place of theta_(step - lag)."""
         slot = step % self.lag
-        return Ring((*self.slots[:slot], params, *self.slots[slot + 1 :]))
 
-    def oldest_first(self, step: int) -> tuple[Params, ...]:
-        """Returns theta_(step - lag), ..., theta_(step - 1): the generators of the next steps."""
-        slot = step % self.lag
-        return self.slots[slot:] + self.slots[:slot]
+        def write(leaf: jax.Array, new: jax.Array) -> jax.Array:
+            return lax.dynamic_update_index_in_dim(leaf, new.astype(leaf.dtype), slot, 0)
 
-    @classmethod
-    def from_oldest_first(cls, past: tuple[Params, ...], step: int) -> 'Ring':
-        """The inverse of `oldest_first`: `past` is theta_(step - lag), ..., theta_(step - 1)."""
-        slot = len(past) - step % len(past)
-        return cls(tuple(past[slot:] + past[:slot]))
+        return Ring(jax.tree.map(write, self.slots, params))
+
+    def turns(self, step: int | Int[Array, '']) -> Int[Array, ' J']:
+        """Returns for every slot how many steps after `step` it is sampled: 0 to lag - 1."""
+        return (jnp.arange(self.lag) - step) % self.lag

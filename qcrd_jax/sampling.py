@@ -56,6 +56,7 @@ def sample(
     *,
     max_length: int,
     temperature: float,
+    limits: Int[Array, ' B'] | None = None,
     stop_at_eos: bool = True,
 ) -> Samples:
     """Decodes R sequences per question by pure ancestral sampling (no top-k, no top-p).
@@ -67,6 +68,8 @@ def sample(
       keys: one per sequence (`sequence_keys`); at temperature 0 only their shape is read.
       max_length: tokens decoded at most, EOS included.
       temperature: the logits are divided by it; 0 decodes greedily.
+      limits: tokens decoded at most for each question, where that is less than `max_length`; what
+        is decoded up to there does not depend on it.
       stop_at_eos: False decodes all `max_length` tokens whatever they are (for benchmarks).
 
     Returns:
@@ -82,6 +85,7 @@ def sample(
         cache,
         student,
         keys,
+        limits,
         max_length=max_length,
         temperature=temperature,
         stop_at_eos=stop_at_eos,
@@ -96,6 +100,7 @@ def sample_each(
     *,
     max_length: int,
     temperature: float,
+    limits: Int[Array, 'J B'] | None = None,
     stop_at_eos: bool = True,
 ) -> Samples:
     """`sample` for J parameter trees, stacked on a leading axis, with J batches of questions.
@@ -112,6 +117,7 @@ def sample_each(
         cache,
         student,
         keys,
+        limits,
         max_length=max_length,
         temperature=temperature,
         stop_at_eos=stop_at_eos,
@@ -123,6 +129,7 @@ def _decode(
     cache: Any,
     student: Student,
     keys: Key[Array, '*batch'],
+    limits: Int[Array, '*questions'] | None,
     *,
     max_length: int,
     temperature: float,
@@ -138,7 +145,10 @@ def _decode(
     def advance(state: _State) -> _State:
         logits, cache = step(state.cache, state.token)
         logits = logits.astype(jnp.float32)
-        token = _draw(keys, state.position, logits, temperature)
+        if temperature == 0:
+            token = jnp.argmax(logits, axis=-1).astype(jnp.int32)
+        else:
+            token = draw(keys, state.position, logits, temperature)
         log_prob = _log_prob(logits, token)
         live = ~state.finished
         token = jnp.where(live, token, student.pad_id)
@@ -149,6 +159,8 @@ def _decode(
             column,
         )
         finished = state.finished | ((token == student.eos_id) & stop_at_eos)
+        if limits is not None:
+            finished |= state.position + 1 >= limits[..., None]
         return _State(state.position + 1, token, finished, samples, cache)
 
     empty = Samples(
@@ -168,22 +180,20 @@ def _decode(
     ).samples
 
 
-def _draw(
+def draw(
     keys: Key[Array, '*batch'],
     position: Int[Array, ''],
     logits: Float[Array, '*batch V'],
-    temperature: float,
+    temperature: float | Float[Array, ''],
 ) -> Int[Array, '*batch']:
     """One token per sequence from softmax(logits / temperature), each with a key of its own."""
-    if temperature == 0:
-        return jnp.argmax(logits, axis=-1).astype(jnp.int32)
 
-    def draw(key: Key[Array, ''], logits: Float[Array, ' V']) -> Int[Array, '']:
+    def draw_one(key: Key[Array, ''], logits: Float[Array, ' V']) -> Int[Array, '']:
         return jax.random.categorical(jax.random.fold_in(key, position), logits / temperature)
 
     for _ in keys.shape:
-        draw = jax.vmap(draw)
-    return draw(keys, logits).astype(jnp.int32)
+        draw_one = jax.vmap(draw_one)
+    return draw_one(keys, logits).astype(jnp.int32)
 
 
 def _log_prob(

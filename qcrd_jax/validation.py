@@ -44,6 +44,7 @@ CHOICES = {
     'reproduce.keep': grid.KEEP,
     'train.on_nonfinite': ('stop', 'skip'),
     'train.remat': ('none', 'layers'),
+    'negatives.ring_dtype': ('auto', 'float32', 'bfloat16'),
     'teacher.through': ('server', 'batch'),
     'pairs.format': get_args(PairsFormat),
 }
@@ -86,6 +87,8 @@ RANGES = {
     'optimizer.eps': (0, None),
     'train.steps': (1, None),
     'train.batch_size': (1, None),
+    'train.accumulate': (1, None),
+    'train.shapes': (1, 64),
     'train.log_every': (1, None),
     'train.evaluate_every': (1, None),
     'train.checkpoint_every': (1, None),
@@ -136,6 +139,12 @@ def validate(config: config_dict.ConfigDict) -> None:
                 f'--config.{name}.size: expected {" | ".join(sizes)} with '
                 f'--config.student.version={config.student.version}, got {settings.size!r}.'
             )
+    train = config.train
+    if train.batch_size % train.accumulate:
+        raise InputError(
+            f'--config.train.accumulate: expected a divisor of train.batch_size '
+            f'({train.batch_size}), got {train.accumulate}.'
+        )
     prefixes = config.data.prefixes
     if len(prefixes) != 2 or not all(isinstance(prefix, str) for prefix in prefixes):
         raise InputError(

@@ -19,19 +19,18 @@ def test_the_generator_is_theta_of_lag_steps_before(lag):
     ring = Ring.create(theta(0), lag)
     for t in range(4 * lag + 3):
         assert value(ring.generator(t)) == max(t - lag, 0)
-        expected = [max(s, 0) for s in range(t - lag, t)]
-        assert [value(params) for params in ring.oldest_first(t)] == expected
-        rebuilt = Ring.from_oldest_first(ring.oldest_first(t), t)
-        assert [value(a) for a in rebuilt.slots] == [value(a) for a in ring.slots]
+        # The slot that is sampled i steps from now holds theta_(t + i - lag).
+        expected = [max(t + int(turn) - lag, 0) for turn in ring.turns(t)]
+        assert ring.slots['w'][:, 0].tolist() == expected
+        assert sorted(ring.turns(t).tolist()) == list(range(lag))
         ring = ring.push(t, theta(t))
 
 
-def test_the_first_slots_are_copies_of_their_own():
-    # A slot that shared a buffer with another would be deleted with it when that one is donated.
-    params = theta(7)
-    ring = Ring.create(params, 3)
-    ring.generator(0)['w'].delete()
-    assert value(ring.generator(1)) == value(ring.generator(2)) == value(params) == 7
+def test_a_slot_is_written_in_the_type_of_the_ring():
+    ring = Ring.create({'w': jnp.zeros((2,), jnp.bfloat16)}, 2)
+    ring = ring.push(3, {'w': jnp.full((2,), 1.001, jnp.float32)})
+    assert ring.slots['w'].dtype == jnp.bfloat16
+    assert ring.slots['w'][:, 0].tolist() == [0.0, 1.0]  # to eight bits
 
 
 def test_a_ring_needs_a_lag():

@@ -9,20 +9,22 @@ T rationale tokens; pad id masks tokens, every sequence ends in EOS):
   label_ids [B, L]
   positive_ids [B, M, T], positive_mask [B, M]
   negative_ids [B, K, T], negative_mask [B, K]    the teacher's negatives
+  rationale_limit [B]      tokens that are sampled at most: the longest rationale of the batch
   example_mask [B]         False in the rows that only fill up a last batch
   example_index [B]        the row's place in the split
 """
 
-import dataclasses
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol, cast, runtime_checkable
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import grain
 import numpy as np
 
 from qcrd_jax.data.encoded import RATIONALES, SEQUENCES, Encoded
-from qcrd_jax.data.ragged import Ids, Ragged
+from qcrd_jax.data.lengths import Lengths, fields
+from qcrd_jax.data.ragged import Ids
+from qcrd_jax.data.shapes import Shapes, Sizes
 from qcrd_jax.errors import InputError
 
 Batch = dict[str, np.ndarray]
@@ -33,90 +35,12 @@ class BatchStream(Protocol):
     """Random access by step."""
 
     def __getitem__(self, step: int, /) -> Batch:
-        """Returns the batch of a step."""
+        """Returns the batch of a step, in the shape that all batches fit into."""
         ...
 
-
-# --- Lengths --------------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class Lengths:
-    """The static shape of a run's batches.
-
-    Attributes:
-      source: S, tokens of a prompt or question.
-      label: L, tokens of a label.
-      rationale: T, tokens of a rationale.
-      positives: M, slots for positives.
-      negatives: K, slots for the teacher's negatives.
-    """
-
-    source: int
-    label: int
-    rationale: int
-    positives: int
-    negatives: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Truncation:
-    """How many sequences of a field a cap cuts, of how many, and the longest of them in tokens."""
-
-    split: str
-    field: str
-    cut: int
-    total: int
-    longest: int
-    cap: int
-
-    def __str__(self) -> str:
-        return (
-            f'{self.split}: {self.cut} of {self.total} {self.field} sequences are cut to '
-            f'{self.cap} tokens (the longest has {self.longest})'
-        )
-
-
-def measure_lengths(
-    splits: Mapping[str, Encoded], caps: Mapping[str, int], bucket: int = 8
-) -> tuple[Lengths, list[Truncation]]:
-    """Returns the shape that holds every sequence of the splits, up to the caps.
-
-    Args:
-      splits: the encoded splits by name; one shape serves them all.
-      caps: the most tokens of 'source', 'label' and 'rationale'; longer sequences are cut.
-      bucket: lengths are rounded up to a multiple of it (but not beyond a cap).
-
-    Returns:
-      The shape, and one entry per split and field of which something is cut.
-    """
-    longest = {'source': 1, 'label': 1, 'rationale': 1}
-    truncations = []
-    for split, encoded in splits.items():
-        for field, kind, sequences in _fields(encoded):
-            sizes = sequences.sizes
-            most = int(sizes.max(initial=0))
-            longest[kind] = max(longest[kind], most)
-            cut = int((sizes > caps[kind]).sum())
-            if cut:
-                truncations.append(Truncation(split, field, cut, len(sizes), most, caps[kind]))
-    tokens = {kind: min(-(-size // bucket) * bucket, caps[kind]) for kind, size in longest.items()}
-    slots = {
-        kind: max(int(getattr(encoded, kind).sizes.max(initial=1)) for encoded in splits.values())
-        for kind in RATIONALES
-    }
-    return Lengths(**tokens, **slots), truncations
-
-
-def _fields(encoded: Encoded) -> Iterator[tuple[str, str, Ragged]]:
-    """Yields (field, the length that it shares, its sequences)."""
-    for field in SEQUENCES:
-        yield field, 'label' if field == 'label' else 'source', getattr(encoded, field)
-    for field in RATIONALES:
-        yield field, 'rationale', getattr(encoded, field).flat()
-
-
-# --- Batches --------------------------------------------------------------------------------------
+    def window(self, step: int, count: int, /) -> Batch:
+        """Returns the batches of `count` steps, stacked, in the smallest shape that holds them."""
+        ...
 
 
 def collate(encoded: Encoded, lengths: Lengths, indices: Sequence[int] | np.ndarray) -> Batch:
@@ -156,25 +80,80 @@ def _pad(sequences: Sequence[Ids], length: int, encoded: Encoded) -> np.ndarray:
 
 
 def training_batches(
-    encoded: Encoded, lengths: Lengths, *, batch_size: int, seed: int
-) -> BatchStream:
+    encoded: Encoded,
+    lengths: Lengths,
+    *,
+    batch_size: int,
+    seed: int,
+    shapes: Shapes | None = None,
+    bucket: int = 8,
+) -> 'TrainingBatches':
     """Returns the endless sequence of training batches: `batches[step]` is the batch of a step.
 
     Every epoch visits each example once, in an order of its own. Epochs follow one another without
     a gap, so that all batches are full. Random access by step makes a resumed run read on exactly
-    where it was.
+    where it was. What a step computes does not depend on the shape that its batch comes in.
+
+    Args:
+      encoded: the split.
+      lengths: the shape that holds everything.
+      batch_size: B.
+      seed: of the order.
+      shapes: that windows of batches may have; None: only `lengths`.
+      bucket: the limit of sampled rationales is a multiple of it.
     """
     if not len(encoded):
         raise InputError('The training split is empty; give at least one training example.')
-    stream = (
+    order = (
         grain.MapDataset.range(len(encoded))
         .seed(seed)
         .shuffle()
         .repeat(None)
         .batch(batch_size, batch_fn=np.array)
-        .map(lambda indices: collate(encoded, lengths, indices))
     )
-    return cast(BatchStream, stream)
+    return TrainingBatches(encoded, lengths, order, shapes or Shapes((lengths,)), bucket)
+
+
+class TrainingBatches:
+    """The batches of a run; see `training_batches`."""
+
+    def __init__(self, encoded: Encoded, lengths: Lengths, order: Any, shapes: Shapes, bucket: int):
+        self._encoded, self._lengths, self._order = encoded, lengths, order
+        self._sizes, self.shapes, self._bucket = Sizes.of(encoded, lengths), shapes, bucket
+
+    def __getitem__(self, step: int) -> Batch:
+        return self.at(step, self._lengths)
+
+    def at(self, step: int, shape: Lengths) -> Batch:
+        """Returns the batch of a step in a shape that holds it."""
+        indices = self._order[step]
+        batch = collate(self._encoded, shape, indices)
+        longest = max(int(self._sizes.longest(indices)[2]), 1)
+        limit = min(-(-longest // self._bucket) * self._bucket, self._lengths.rationale)
+        return batch | {'rationale_limit': np.full(len(indices), limit, np.int32)}
+
+    def longest(self, step: int, count: int) -> np.ndarray:
+        """Returns the longest sequences of some steps by kind, [3]."""
+        return np.max([self._sizes.longest(self._order[t]) for t in range(step, step + count)], 0)
+
+    def window(self, step: int, count: int) -> Batch:
+        """Returns the batches of `count` steps, stacked, in the smallest shape that holds them."""
+        return windows_of([self], step, count)[0]
+
+
+def windows_of(streams: Sequence[Any], step: int, count: int) -> list[Batch]:
+    """Returns the batches of `count` steps of every stream, stacked, in one shape for all."""
+    steps = range(step, step + count)
+    if not all(isinstance(stream, TrainingBatches) for stream in streams):
+        return [stacked([stream[t] for t in steps]) for stream in streams]
+    longest = np.max([stream.longest(step, count) for stream in streams], axis=0)
+    shape = streams[0].shapes.holding(longest)
+    return [stacked([stream.at(t, shape) for t in steps]) for stream in streams]
+
+
+def stacked(batches: Sequence[Batch], axis: int = 0) -> Batch:
+    """Batches of one shape on a new axis."""
+    return {name: np.stack([batch[name] for batch in batches], axis) for name in batches[0]}
 
 
 def evaluation_batches(encoded: Encoded, lengths: Lengths, *, batch_size: int) -> Sequence[Batch]:
@@ -209,7 +188,7 @@ def fingerprint(encoded: Encoded, lengths: Lengths, *, batch_size: int, seed: in
     digest = hashlib.sha256(
         repr((lengths, batch_size, seed, encoded.pad_id, encoded.eos_id)).encode()
     )
-    for field, _, sequences in _fields(encoded):
+    for field, _, sequences in fields(encoded):
         digest.update(field.encode())
         digest.update(sequences.sizes.tobytes())
         for ids in sequences:

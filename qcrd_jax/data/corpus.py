@@ -6,11 +6,11 @@ import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from qcrd_jax.data import batches, encoding
+from qcrd_jax.data import encoding
 from qcrd_jax.data import tokenizer as tokenizers
-from qcrd_jax.data.batches import Lengths, Truncation
 from qcrd_jax.data.encoded import Encoded
 from qcrd_jax.data.encoding import Encoding
+from qcrd_jax.data.lengths import Lengths, Truncation, measure_lengths
 from qcrd_jax.data.schema import AnswerType, Example, PositivesRule, Splits
 from qcrd_jax.data.splits import Dataset
 
@@ -85,7 +85,7 @@ def build_corpus(
         'label': data.max_label_length,
         'rationale': data.max_rationale_length,
     }
-    lengths, truncations = batches.measure_lengths(encoded, caps, data.length_bucket)
+    lengths, truncations = measure_lengths(encoded, caps, data.length_bucket)
     return Corpus(dataset.splits, encoded, tokenizer, lengths, truncations, dataset.answer_type)
 
 

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Key
 
-from qcrd_jax import interruption, sampling
 from qcrd_jax.data import targets
 from qcrd_jax.data.answers import answers_match
 from qcrd_jax.data.schema import AnswerType, Example
+from qcrd_jax.evaluation import decoding
 from qcrd_jax.evaluation.metrics import Ratio, accuracy
 from qcrd_jax.evaluation.portions import Portions
 from qcrd_jax.models.protocol import Params, Student
@@ -25,7 +25,9 @@ Batches = Sequence[dict[str, np.ndarray]]
 class Answering:
     """How a student is asked; its parameters come with each call.
 
-    A batch that memory does not hold is answered in smaller portions, see `Portions`.
+    All questions are sorted by length for it, whatever their batches, and answers come back in the
+    questions' own order (`decoding`). Questions that memory does not hold together are answered in
+    smaller portions, see `Portions`.
 
     Attributes:
       student: the model.
@@ -34,6 +36,7 @@ class Answering:
       rationale_length: tokens of a rationale at most.
       joint: whether the student writes rationale and label as one text (`data.targets`).
       seed: of the draws of rationales.
+      together: questions decoded at once at most, whatever the size of the batches.
       portions: remembers how many questions fit at once.
     """
 
@@ -43,6 +46,7 @@ class Answering:
     rationale_length: int
     joint: bool = False
     seed: int = 0
+    together: int = 128
     portions: Portions = dataclasses.field(
         default_factory=lambda: Portions('questions'), compare=False
     )
@@ -91,60 +95,51 @@ class Answering:
         temperature: float,
         key: Key[Array, ''],
     ) -> Iterator[tuple[dict[str, np.ndarray], Int[np.ndarray, 'B 1 T']]]:
-        params = jax.tree.map(jnp.asarray, params)  # placed once, not for every batch
+        batches = list(asked)
+        if not batches:
+            return
+        prompts, rows = self._questions(batches, prompt)
+        params = jax.tree.map(jnp.asarray, params)  # placed once, not for every portion
+        cast = decoding.cast_params(self.student, params)
+        ids = np.zeros((len(rows), length), np.int32)
 
-        def answer(prompts: np.ndarray, rows: np.ndarray) -> np.ndarray:
-            ids = generate_ids(
-                self.student,
-                params,
-                prompts,
-                jnp.asarray(rows),
-                key,
-                max_length=length,
-                temperature=temperature,
-            )
-            return np.asarray(ids)
-
-        for batch in interruption.polled(asked):
+        def answer(chosen: np.ndarray) -> np.ndarray:
             # What is drawn for a question depends on its number, whatever portion it is in.
-            prompts, rows = batch[prompt], batch['example_index']
-            ids = self.portions.compute(
-                len(rows),
-                functools.partial(answer, prompts, rows),
-                lambda chosen, prompts=prompts, rows=rows: answer(prompts[chosen], rows[chosen]),
+            questions = decoding.Asked(prompts[chosen], rows[chosen], key, temperature)
+            return decoding.decode(self.student, params, cast, questions, length)
+
+        # The few that are encoded at once are neighbours, and about as long as each other.
+        order = np.argsort((prompts != self.student.pad_id).sum(axis=1), kind='stable')
+        for chosen in np.array_split(order, -(-len(order) // self.together)):
+            ids[chosen] = self.portions.compute(
+                len(chosen),
+                functools.partial(answer, chosen),
+                lambda some, chosen=chosen: answer(chosen[some]),
             )
-            yield batch, ids
+        yield from _by_batch(batches, ids)
+
+    def _questions(self, batches: Batches, prompt: str) -> tuple[np.ndarray, np.ndarray]:
+        """Prompts, padded to the longest, and numbers of all rows that are questions."""
+        longest = max(batch[prompt].shape[1] for batch in batches)
+        prompts, rows = [], []
+        for batch in batches:
+            real, ids = batch['example_mask'], batch[prompt]
+            wider = ((0, 0), (0, longest - ids.shape[1]))
+            prompts.append(np.pad(ids[real], wider, constant_values=self.student.pad_id))
+            rows.append(batch['example_index'][real])
+        return np.concatenate(prompts), np.concatenate(rows)
 
 
-@functools.partial(jax.jit, static_argnames=('student', 'count', 'max_length', 'temperature'))
-def generate_ids(
-    student: Student,
-    params: Params,
-    prompt_ids: Int[Array, 'B S'],
-    rows: Int[Array, ' B'],
-    key: Key[Array, ''],
-    *,
-    max_length: int,
-    temperature: float = 0.0,
-    count: int = 1,
-) -> Int[Array, 'B R T']:
-    """Decodes `count` sequences for every prompt; what is drawn for a row only depends on the row.
-
-    Args:
-      student: the model.
-      params: its parameters.
-      prompt_ids: prompts, padded.
-      rows: a number for each prompt, which seeds what is drawn for it.
-      key: of all draws; not read at temperature 0.
-      max_length: tokens decoded at most.
-      temperature: 0 decodes greedily.
-      count: R, sequences per prompt.
-    """
-    context = student.encode(params, prompt_ids, prompt_ids != student.pad_id)
-    keys = sampling.sequence_keys(key, rows, count)
-    return sampling.sample(
-        student, params, context, keys, max_length=max_length, temperature=temperature
-    ).ids
+def _by_batch(
+    batches: Batches, ids: Int[np.ndarray, 'Q T']
+) -> Iterator[tuple[dict[str, np.ndarray], Int[np.ndarray, 'B 1 T']]]:
+    """Yields every batch with what was written for its rows."""
+    end = 0
+    for batch in batches:
+        mask = batch['example_mask']
+        start, end = end, end + int(mask.sum())
+        # The rows that fill up a batch are copies of its last question.
+        yield batch, ids[np.minimum(start + np.arange(len(mask)), end - 1)][:, None]
 
 
 def answer_accuracy(

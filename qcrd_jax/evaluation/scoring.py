@@ -9,8 +9,8 @@ from jaxtyping import Array, Float, Int
 
 from qcrd_jax import interruption
 from qcrd_jax.data import batches
-from qcrd_jax.data.batches import Lengths
 from qcrd_jax.data.encoded import Encoded
+from qcrd_jax.data.lengths import Lengths
 from qcrd_jax.evaluation.metrics import roc_auc
 from qcrd_jax.evaluation.portions import Portions
 from qcrd_jax.methods.discriminator import score_rationales

@@ -1,5 +1,6 @@
 """The discriminator in training: scores, eq. 2, pretraining and the online update."""
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -21,7 +22,8 @@ from qcrd_jax.methods.rationales import (
 )
 from qcrd_jax.methods.state import DiscriminatorState
 from qcrd_jax.models.discriminator import Discriminator, join
-from qcrd_jax.models.protocol import Params
+from qcrd_jax.models.dropout import draws_of
+from qcrd_jax.models.protocol import Dropping, Params
 
 
 def make_discriminator_step(
@@ -121,17 +123,20 @@ def score_rationales(
     params: Params,
     batch: Batch,
     rationale_ids: Int[Array, 'B R T'],
-    dropout_key: Key[Array, ''] | None,
+    dropout: Dropping,
     length: int | None = None,
 ) -> Float[Array, 'B R']:
     """D(x, r) of eq. 1 for every rationale of the batch.
+
+    Where the encoder has `remat`, one rationale of every question at a time, and once more in the
+    gradient.
 
     Args:
       discriminator: the model.
       params: its parameters.
       batch: its `question_ids` are read.
       rationale_ids: rationales of its questions.
-      dropout_key: where given, the encoder drops out.
+      dropout: where given, the encoder drops out.
       length: tokens that hold the longest joined sequence (`joined_length`); None: S + T. What is
         longer would be cut.
     """
@@ -141,7 +146,20 @@ def score_rationales(
         pad_id=discriminator.pad_id,
         eos_id=discriminator.eos_id,
     )
-    return discriminator.scores(params, ids[..., :length], mask[..., :length], dropout_key)
+    # The questions of one rationale after another: [R, B, U].
+    ids, mask = (jnp.swapaxes(leaf[..., :length], 0, 1) for leaf in (ids, mask))
+    if not (discriminator.encoder.remat and ids.shape[0] > 1):
+        return discriminator.scores(params, ids, mask, dropout).T
+
+    @jax.checkpoint
+    def of_one(params, inputs):
+        ids, mask, number = inputs
+        draws = draws_of(dropout)
+        draws = draws and draws.rows_from(number)
+        return discriminator.scores(params, ids[None], mask[None], draws)[0]
+
+    numbered = ids, mask, jnp.arange(ids.shape[0])
+    return lax.map(functools.partial(of_one, params), numbered).T
 
 
 def joined_length(batch: dict[str, np.ndarray], pad_id: int, *, bucket: int = 64) -> int:

@@ -9,16 +9,19 @@ from jaxtyping import Array, Key
 
 from qcrd_jax import losses
 from qcrd_jax.methods.method import update_student
-from qcrd_jax.methods.metrics import Metrics, single
+from qcrd_jax.methods.metrics import Metrics, padding, single
 from qcrd_jax.methods.objectives import (
-    Decoded,
+    Counts,
     MutualInformation,
+    decode,
     encode_both_tasks,
-    label_loss,
+    labels_of,
     mutual_information,
+    share,
 )
-from qcrd_jax.methods.rationales import Batch
+from qcrd_jax.methods.rationales import Batch, first_of, teacher_positives
 from qcrd_jax.methods.state import TrainState
+from qcrd_jax.models.dropout import Draws
 from qcrd_jax.models.protocol import Params, Student
 
 
@@ -29,10 +32,12 @@ class _Supervised:
     Attributes:
       student: the model.
       optimizer: the student's.
+      parts: into how many the questions of a batch are cut, one after another in memory.
     """
 
     student: Student
     optimizer: optax.GradientTransformation
+    parts: int = dataclasses.field(default=1, kw_only=True)
 
     @property
     def negatives(self) -> None:
@@ -53,17 +58,22 @@ class Finetune(_Supervised):
         self, state: TrainState, batch: Batch, sampled: Any, key: Key[Array, '']
     ) -> tuple[TrainState, Metrics]:
         """See `method.Method`."""
+        student, counts = self.student, _counts(batch, self.student.pad_id)
+        encode_key, label_key = jax.random.split(jax.random.fold_in(key, state.step))
 
-        def loss_fn(params):
-            encode_key, label_key = jax.random.split(jax.random.fold_in(key, state.step))
-            questions = batch['predict_ids']
-            context = self.student.encode(
-                params, questions, questions != self.student.pad_id, encode_key
-            )
-            loss, _ = label_loss(self.student, params, context, batch, label_key)
-            return loss, {'prediction_loss': single(loss)}
+        def loss_fn(params, batch, first_row):
+            dropout = [Draws.of(key).rows_from(first_row) for key in (encode_key, label_key)]
+            questions, labels = batch['predict_ids'], labels_of(batch, student.pad_id)
+            context = student.encode(params, questions, questions != student.pad_id, dropout[0])
+            (label,) = decode(student, params, [(context, labels)], dropout[1:])
+            loss = share(label.token_losses(), labels.token_mask, counts.label_tokens)
+            read = questions, labels.ids
+            return loss, {
+                'prediction_loss': single(loss, self.parts),
+                'padding': padding(read, student.pad_id),
+            }
 
-        return update_student(state, self.optimizer, loss_fn)
+        return update_student(state, self.optimizer, loss_fn, batch, parts=self.parts)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,23 +95,33 @@ class Dss(_Supervised):
         self, state: TrainState, batch: Batch, sampled: Any, key: Key[Array, '']
     ) -> tuple[TrainState, Metrics]:
         """See `method.Method`."""
-        student = self.student
+        student, counts = self.student, _counts(batch, self.student.pad_id)
+        keys = jax.random.split(jax.random.fold_in(key, state.step), 3)
 
-        def loss_fn(params):
-            encode_key, label_key, rationale_key = jax.random.split(
-                jax.random.fold_in(key, state.step), 3
-            )
-            predict, explain = encode_both_tasks(student, params, batch, encode_key)
-            prediction, label = label_loss(student, params, predict, batch, label_key)
-            ids, exists = batch['positive_ids'][:, :1], batch['positive_mask'][:, :1]
-            logits = student.decode(params, explain, ids, rationale_key)
-            mask = (ids != student.pad_id) & exists[..., None]
-            explanation = losses.seq2seq_loss(logits, ids, mask)
+        def loss_fn(params, batch, first_row):
+            dropout = [Draws.of(key).rows_from(first_row) for key in keys]
+            predict, explain = encode_both_tasks(student, params, batch, dropout[0])
+            labels = labels_of(batch, student.pad_id)
+            rationales = first_of(teacher_positives(batch, student.pad_id))
+            groups = [(predict, labels), (explain, rationales)]
+            label, rationale = decode(student, params, groups, dropout[1:])
+            prediction = share(label.token_losses(), labels.token_mask, counts.label_tokens)
+            mask = rationales.token_mask & rationales.mask[..., None]
+            explanation = share(rationale.token_losses(), mask, counts.rationale_tokens)
             loss = losses.dss_loss(prediction, explanation, alpha=self.alpha)
-            term, metrics = mutual_information(Decoded(logits, mask, exists), label, self.shared)
+            term, metrics = mutual_information(
+                rationale, label, self.shared, counts, parts=self.parts
+            )
+            read = batch['predict_ids'], batch['explain_ids'], labels.ids, rationales.ids
             return loss + term, metrics | {
-                'prediction_loss': single(prediction),
-                'explanation_loss': single(explanation),
+                'padding': padding(read, student.pad_id),
+                'prediction_loss': single(prediction, self.parts),
+                'explanation_loss': single(explanation, self.parts),
             }
 
-        return update_student(state, self.optimizer, loss_fn)
+        return update_student(state, self.optimizer, loss_fn, batch, parts=self.parts)
+
+
+def _counts(batch: Batch, pad_id: int) -> Counts:
+    """Those of the label and of the first positive."""
+    return Counts.of(batch, first_of(teacher_positives(batch, pad_id)), pad_id)

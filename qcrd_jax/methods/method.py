@@ -10,8 +10,10 @@ from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Key
+from jax import lax
+from jaxtyping import Array, Float, Int, Key
 
 from qcrd_jax.methods.metrics import Metrics, single
 from qcrd_jax.methods.optimizers import apply_if_finite
@@ -71,10 +73,22 @@ class Method(Protocol):
 def update_student(
     state: TrainState,
     optimizer: optax.GradientTransformation,
-    loss_fn: Callable[[Params], tuple[Float[Array, ''], Metrics]],
+    loss_fn: Callable[[Params, Any, Int[Array, '']], tuple[Float[Array, ''], Metrics]],
+    inputs: Any,
+    *,
+    parts: int = 1,
 ) -> tuple[TrainState, Metrics]:
-    """Differentiates, clips and applies; adds the metrics that all methods share."""
-    (loss, metrics), gradient = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+    """Differentiates, clips and applies; adds the metrics that all methods share.
+
+    Args:
+      state: before the step.
+      optimizer: the student's.
+      loss_fn: what some rows of the inputs add to the loss, and the number of the first of them.
+      inputs: a pytree of arrays whose first axis is that of the questions.
+      parts: into how many parts the questions are cut, whose gradients are taken one after another
+        and added up (gradient accumulation).
+    """
+    (loss, metrics), gradient = _summed(loss_fn, state.params, inputs, parts)
     params, opt_state, finite = apply_if_finite(optimizer, gradient, state.opt_state, state.params)
     metrics = metrics | {
         'loss': single(loss),
@@ -83,3 +97,22 @@ def update_student(
     }
     new_state = dataclasses.replace(state, params=params, opt_state=opt_state, step=state.step + 1)
     return new_state, metrics
+
+
+def _summed(loss_fn: Callable[..., Any], params: Params, inputs: Any, parts: int) -> Any:
+    """Returns ((loss, metrics), gradient), added up over the parts of a batch."""
+    differentiate = jax.value_and_grad(loss_fn, has_aux=True)
+    if parts == 1:
+        return differentiate(params, inputs, jnp.int32(0))
+    rows = jax.tree.leaves(inputs)[0].shape[0] // parts
+    cut = jax.tree.map(lambda leaf: leaf.reshape(parts, rows, *leaf.shape[1:]), inputs)
+    firsts = jnp.arange(parts) * rows
+    one = jax.tree.map(lambda leaf: leaf[0], (cut, firsts))
+    zeros = jax.tree.map(
+        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(differentiate, params, *one)
+    )
+
+    def add(total, part):
+        return jax.tree.map(jnp.add, total, differentiate(params, *part)), None
+
+    return lax.scan(add, zeros, (cut, firsts))[0]

@@ -6,21 +6,28 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 Metrics = dict[str, tuple[Any, Any]]  # name -> (sum, count), arrays of a device or of NumPy
 Totals = dict[str, tuple[float, float]]  # name -> (sum, count) over steps
 
 
-def single(value: Float[Array, '']) -> tuple[Array, Array]:
-    """A metric of a step as a whole."""
-    return jnp.asarray(value, jnp.float32), jnp.float32(1)
+def single(value: Float[Array, ''], parts: int = 1) -> tuple[Array, Array]:
+    """A metric of a step as a whole, or what one of several parts of its batch adds to it."""
+    return jnp.asarray(value, jnp.float32), jnp.float32(1 / parts)
 
 
 def over(values: Float[Array, '*shape'], mask: Bool[Array, '*shape']) -> tuple[Array, Array]:
     """A metric of single rationales or questions: the sum over the mask and how many there are."""
     total = jnp.sum(jnp.where(mask, values.astype(jnp.float32), 0.0))
     return total, jnp.sum(mask).astype(jnp.float32)
+
+
+def padding(ids: Iterable[Int[Array, '...']], pad_id: int) -> tuple[Array, Array]:
+    """The share of padding among the tokens that a step computes with."""
+    ids = list(ids)
+    pads = sum(jnp.sum(each == pad_id, dtype=jnp.float32) for each in ids)
+    return jnp.asarray(pads, jnp.float32), jnp.float32(sum(each.size for each in ids))
 
 
 def add(totals: Totals, metrics: Metrics) -> Totals:

@@ -26,15 +26,16 @@ def sample_negatives(
     Args:
       student: the model.
       generators: past parameters, with the leading axes of `keys`.
-      batches: their questions, with the same leading axes.
+      batches: their questions, with the same leading axes. Samples are no longer than the
+        `rationale_limit` of their batch.
       keys: of the draws.
       how: the sampling.
     """
-    lead = keys.shape
+    lead, longest = keys.shape, batches['positive_ids'].shape[-1]
     decode = functools.partial(
         sampling.sample_each if lead else sampling.sample,
         student,
-        max_length=how.max_length,
+        max_length=min(how.max_length, longest),
         temperature=how.temperature,
         stop_at_eos=how.stop_at_eos,
     )
@@ -49,15 +50,17 @@ def sample_negatives(
 
     if not lead:
         context = encode(generators, batches['explain_ids'])
-        samples = decode(generators, context, draw_with(keys))
+        samples = decode(generators, context, draw_with(keys), limits=batches['rationale_limit'])
         return finish(samples, batches['example_mask'], batches['positive_ids'])
     # One axis of generators, whatever they are: J steps, P seeds, or both.
-    used = {name: batches[name] for name in ('explain_ids', 'example_mask', 'positive_ids')}
+    names = ('explain_ids', 'example_mask', 'positive_ids', 'rationale_limit')
+    used = {name: batches[name] for name in names}
     flat, used = jax.tree.map(
         lambda leaf: leaf.reshape(-1, *leaf.shape[len(lead) :]), (generators, used)
     )
     contexts = jax.vmap(encode)(flat, used['explain_ids'])
-    samples = decode(flat, contexts, jax.vmap(draw_with)(keys.reshape(-1)))
+    own = jax.vmap(draw_with)(keys.reshape(-1))
+    samples = decode(flat, contexts, own, limits=used['rationale_limit'])
     negatives = jax.vmap(finish)(samples, used['example_mask'], used['positive_ids'])
     return jax.tree.map(lambda leaf: leaf.reshape(*lead, *leaf.shape[1:]), negatives)
 

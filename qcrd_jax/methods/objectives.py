@@ -5,17 +5,18 @@ losses are reduced. Everything is differentiable in the student's parameters and
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float, Int, Key
 
 from qcrd_jax import losses
 from qcrd_jax.methods.metrics import Metrics, over, single
 from qcrd_jax.methods.rationales import Batch, Rationales, choose, concatenate
-from qcrd_jax.models.protocol import Context, Params, Student
+from qcrd_jax.models.protocol import Context, Dropping, Params, Student
 
 DecayEvery = Literal['update', 'step']
 
@@ -46,40 +47,119 @@ class MutualInformation:
 
 
 class Decoded(NamedTuple):
-    """R targets per question with their logits."""
+    """R targets per question, as the student's decoder sees them; logits are never held."""
 
-    logits: Any  # [B, R, T, V]
-    token_mask: Any  # bool [B, R, T]
-    mask: Any  # bool [B, R], which exist
+    states: Float[Array, 'B R T D']
+    table: Float[Array, 'V D']  # that reads them out
+    targets: Rationales
+
+    def token_losses(self) -> Float[Array, 'B R T']:
+        """Cross-entropy of every token, in nats."""
+        return losses.linear_cross_entropy(self.states, self.table, self.targets.ids)
+
+    def sequence_losses(self) -> Float[Array, 'B R']:
+        """l(x, r) of every target."""
+        return losses.sequence_mean(self.token_losses(), self.targets.token_mask)
+
+    def first(self, count: int) -> 'Decoded':
+        """Returns the first targets of every question."""
+        targets = jax.tree.map(lambda leaf: leaf[:, :count], self.targets)
+        return self._replace(states=self.states[:, :count], targets=targets)
+
+
+class Counts(NamedTuple):
+    """What the sums over a batch are divided by; a part of a batch has those of the whole batch."""
+
+    label_tokens: Int[Array, '']
+    rationale_tokens: Int[Array, '']
+    questions: Int[Array, '']
+    shared: Int[Array, '']  # rationales of questions with a label, for MI
+    label_length: Int[Array, '']  # tokens of the longest label
+    rationale_length: Int[Array, '']  # tokens of the longest rationale
+
+    @classmethod
+    def of(cls, batch: Batch, positives: Rationales, pad_id: int, one: bool = False) -> 'Counts':
+        """Returns the counts of a batch.
+
+        Args:
+          batch: the whole of it.
+          positives: those that are learned.
+          pad_id: id of padding.
+          one: whether one positive of every question will be selected.
+        """
+        labels, mask = labels_of(batch, pad_id), positives.mask
+        if one:
+            mask = jnp.any(mask, axis=-1, keepdims=True)
+        return cls(
+            jnp.sum(labels.token_mask),
+            jnp.sum(positives.token_mask & positives.mask[..., None]),
+            jnp.sum(batch['example_mask']),
+            jnp.sum(mask & labels.mask),
+            _longest(labels),
+            _longest(positives),
+        )
+
+
+def labels_of(batch: Batch, pad_id: int) -> Rationales:
+    """The labels as targets, one for each question that has any."""
+    ids = batch['label_ids'][:, None]
+    mask = (ids != pad_id) & batch['example_mask'][:, None, None]
+    return Rationales(ids, mask, jnp.any(mask, axis=-1))
+
+
+def share(
+    values: Float[Array, '*shape'], mask: Any, whole: Int[Array, ''] | int
+) -> Float[Array, '']:
+    """What the values that a mask keeps add to a mean over `whole` of them."""
+    total = jnp.sum(jnp.where(mask, values.astype(jnp.float32), 0.0))
+    return total / jnp.maximum(whole, 1)
 
 
 def encode_both_tasks(
-    student: Student, params: Params, batch: Batch, key: Key[Array, '']
+    student: Student, params: Params, batch: Batch, dropout: Dropping
 ) -> tuple[Context, Context]:
-    """The questions under both prefixes, encoded in one pass: (predict, explain)."""
-    size = batch['predict_ids'].shape[0]
-    ids = jnp.concatenate([batch['predict_ids'], batch['explain_ids']])
-    context = student.encode(params, ids, ids != student.pad_id, key)
-    return (
-        jax.tree.map(lambda leaf: leaf[:size], context),
-        jax.tree.map(lambda leaf: leaf[size:], context),
-    )
+    """The questions under both prefixes, encoded in one pass: (predict, explain).
+
+    The tasks lie behind the axis of questions: joined along it, a batch that is spread over devices
+    would have to change places.
+    """
+    ids = jnp.stack([batch['predict_ids'], batch['explain_ids']], axis=1)
+    context = student.encode(params, ids, ids != student.pad_id, dropout)
+    predict, explain = (jax.tree.map(lambda leaf, i=i: leaf[:, i], context) for i in range(2))
+    return predict, explain
 
 
-def label_loss(
-    student: Student, params: Params, context: Context, batch: Batch, key: Key[Array, '']
-) -> tuple[Float[Array, ''], Decoded]:
-    """L_pred of eq. 8, and the label's logits; a question without a label has no term."""
-    ids = batch['label_ids'][:, None]
-    logits = student.decode(params, context, ids, key)
-    mask = (ids != student.pad_id) & batch['example_mask'][:, None, None]
-    return losses.seq2seq_loss(logits, ids, mask), Decoded(logits, mask, jnp.any(mask, axis=-1))
+def decode(
+    student: Student,
+    params: Params,
+    groups: Sequence[tuple[Context, Rationales]],
+    dropout: Sequence[Dropping],
+) -> list[Decoded]:
+    """Decodes the targets of every group in one pass, teacher-forced."""
+    asked = [(context, targets.ids) for context, targets in groups]
+    states, table = student.decode_states(params, asked, dropout), student.head(params)
+    return [Decoded(part, table, own) for part, (_, own) in zip(states, groups, strict=True)]
 
 
 def mutual_information(
-    rationales: Decoded, label: Decoded, how: MutualInformation | None
+    rationales: Decoded,
+    label: Decoded,
+    how: MutualInformation | None,
+    counts: Counts,
+    *,
+    parts: int = 1,
 ) -> tuple[Float[Array, ''] | float, Metrics]:
     """MI's term times its weight, over the rationales of questions that have a label.
+
+    The variant `official` pools over padding as far as its batches go, which are as long as the
+    longest of their targets.
+
+    Args:
+      rationales: one of each question.
+      label: of each question.
+      how: the constants; None: there is no such term.
+      counts: of the whole batch.
+      parts: into how many the batch is cut.
 
     Returns:
       0 and no metric where `how` is None.
@@ -87,26 +167,50 @@ def mutual_information(
     if how is None:
         return 0.0, {}
 
-    def of_rationale(logits: Float[Array, 'B T V'], mask: Any) -> Float[Array, ' B']:
-        return losses.mutual_information_loss(
-            logits, label.logits[:, 0], mask, label.token_mask[:, 0], variant=how.variant
+    def pooled(decoded: Decoded, length: Int[Array, '']) -> Float[Array, 'B R V']:
+        mask = decoded.targets.token_mask
+        if how.variant == 'official':
+            mask = jnp.broadcast_to(jnp.arange(mask.shape[-1]) < length, mask.shape)
+        return losses.max_probabilities(decoded.states, decoded.table, mask)
+
+    mask = rationales.targets.mask & label.targets.mask
+    values = losses.pooled_mutual_information(
+        pooled(rationales, counts.rationale_length),
+        pooled(lax.stop_gradient(label), counts.label_length),
+        variant=how.variant,
+    )
+    loss = share(values, mask, counts.shared)
+    return how.weight * loss, {'mutual_information_loss': single(loss, parts)}
+
+
+class Choice(NamedTuple):
+    """Uniform draws by which the scheme 'sampling' selects; None for the other schemes."""
+
+    positives: Any = None  # float32 [B, M]
+    negatives: Any = None  # float32 [B, K]
+
+    @classmethod
+    def of(
+        cls, key: Key[Array, ''], positives: Rationales, negatives: Rationales, scheme: str
+    ) -> 'Choice':
+        """Returns the draws of a batch."""
+        if scheme != 'sampling':
+            return cls()
+        positive_key, negative_key = jax.random.split(key)
+        return cls(
+            jax.random.uniform(positive_key, positives.mask.shape),
+            jax.random.uniform(negative_key, negatives.mask.shape),
         )
 
-    values = jax.vmap(of_rationale, in_axes=1, out_axes=1)(rationales.logits, rationales.token_mask)
-    loss = losses.masked_mean(values, rationales.mask & label.mask)
-    return how.weight * loss, {'mutual_information_loss': single(loss)}
 
-
-def contrast_rationales(
-    decode: Callable[[Rationales], Float[Array, 'B R T V']],
-    decode_constant: Callable[[Rationales], Float[Array, 'B R T V']],
-    score: Callable[[Int[Array, 'B R T']], Float[Array, 'B R'] | None],
+def select_rationales(
+    decode_constant: Callable[[Rationales], Float[Array, 'B R']],
     positives: Rationales,
     negatives: Rationales,
     contrast: Contrast,
-    draw_key: Key[Array, ''],
-) -> tuple[Float[Array, ' B'], Decoded, Metrics]:
-    """L_cl per question, and the positives that carry gradient.
+    choice: Choice,
+) -> tuple[Rationales, Rationales, str]:
+    """Leaves the rationales that carry gradient, and the scheme that is left for them.
 
     Under a selecting scheme (min-max, eqs. 4-7) one positive and one negative of a question carry
     gradient, and only their scores count. So all rationales are decoded once without gradient to
@@ -115,30 +219,42 @@ def contrast_rationales(
     the plain min and max.
 
     Args:
-      decode: logits of rationales.
-      decode_constant: the same with no gradient.
-      score: D(x, r) of rationales, None without a discriminator.
+      decode_constant: l(x, r) of rationales, with no gradient.
       positives: of every question.
       negatives: likewise.
       contrast: constants of the losses.
-      draw_key: only read by the scheme 'sampling'.
+      choice: only read by the scheme 'sampling'.
     """
     scheme = contrast.scheme
-    if scheme in losses.SELECTING_SCHEMES:
-        if _several(positives, negatives):
-            positive_key, negative_key = jax.random.split(draw_key)
-            everything = concatenate(positives, negatives)
-            constant = _cross_entropies(decode_constant(everything), everything)
-            count = positives.mask.shape[1]
-            hard = losses.margin_loss(constant[:, count:], margin=contrast.margin)
-            positives = choose(positives, constant[:, :count], scheme, 'positive', positive_key)
-            negatives = choose(negatives, hard, scheme, 'negative', negative_key)
-        scheme = 'min_max'  # one of each is left: all selecting schemes agree on it
+    if scheme not in losses.SELECTING_SCHEMES:
+        return positives, negatives, scheme
+    if _several(positives, negatives):
+        values, count = decode_constant(concatenate(positives, negatives)), positives.mask.shape[1]
+        hard = losses.margin_loss(values[:, count:], margin=contrast.margin)
+        positives = choose(positives, values[:, :count], scheme, 'positive', choice.positives)
+        negatives = choose(negatives, hard, scheme, 'negative', choice.negatives)
+    return positives, negatives, 'min_max'  # of one each: all selecting schemes agree on it
+
+
+def contrast_rationales(
+    values: Float[Array, 'B R'],
+    scores: Float[Array, 'B R'] | None,
+    positives: Rationales,
+    negatives: Rationales,
+    contrast: Contrast,
+    scheme: str,
+) -> tuple[Float[Array, ' B'], Metrics]:
+    """L_cl per question.
+
+    Args:
+      values: l(x, r) of the positives, then the negatives.
+      scores: D(x, r) likewise, None without a discriminator.
+      positives: of every question.
+      negatives: likewise.
+      contrast: constants of the losses.
+      scheme: that of `select_rationales`.
+    """
     count = positives.mask.shape[1]
-    both = concatenate(positives, negatives)
-    logits = decode(both)
-    values = _cross_entropies(logits, both)
-    scores = score(both.ids)
     constant = jnp.broadcast_to(jnp.arange(values.shape[1]) < count, values.shape)
     weights = constant.astype(jnp.float32) if scores is None else scores
     result = losses.contrastive_loss(
@@ -161,14 +277,13 @@ def contrast_rationales(
     if scores is not None:
         metrics['positive_score'] = over(scores[:, :count], positives.mask)
         metrics['negative_score'] = over(scores[:, count:], negatives.mask)
-    decoded = Decoded(logits[:, :count], positives.token_mask, positives.mask)
-    return result.total, decoded, metrics
+    return result.total, metrics
 
 
-def _cross_entropies(
-    logits: Float[Array, 'B R T V'], rationales: Rationales
-) -> Float[Array, 'B R']:
-    return losses.sequence_cross_entropy(logits, rationales.ids, rationales.token_mask)
+def _longest(targets: Rationales) -> Int[Array, '']:
+    """Tokens of the longest target of a batch."""
+    places = jnp.arange(targets.token_mask.shape[-1]) + 1
+    return jnp.max(jnp.where(targets.token_mask, places, 0), initial=0)
 
 
 def _several(*groups: Rationales) -> bool:

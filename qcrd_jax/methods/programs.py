@@ -3,11 +3,12 @@
 The plain step, `take_step`, is the specification. The others give its numbers in less time:
 
 * `take_chunk` samples the negatives of J steps in one decoding loop. Their generators,
-  theta_(t - J) to theta_(t - 1), are all known at step t. A `lax.scan` over J updates follows and
-  collects theta_t to theta_(t + J - 1), the next ring: J times fewer sequential decoding steps.
+  theta_(t - J) to theta_(t - 1), are all known at step t: they are the slots of the ring. A
+  `lax.scan` over J updates follows, each of which leaves its parameters in the ring: J times fewer
+  sequential decoding steps.
 * `over_seeds` makes one method of P runs that only differ in their seed. They have
-  parameters, moments, rings, batches and keys of their own, and the same shapes: stacked on a
-  leading axis P they are one program, whose update is the `vmap` of an update. Small students leave
+  parameters, moments, rings, batches and keys of their own, and the same shapes: stacked on an
+  axis P they are one program, whose update is the `vmap` of an update. Small students leave
   most of a device idle; together they fill it. Sums may be taken in another order.
 """
 
@@ -24,7 +25,7 @@ from jax import lax
 from jaxtyping import Array, Key
 
 from qcrd_jax import interruption
-from qcrd_jax.data.batches import BatchStream
+from qcrd_jax.data.batches import BatchStream, stacked, windows_of
 from qcrd_jax.methods.method import Method
 from qcrd_jax.methods.metrics import Metrics
 from qcrd_jax.methods.rationales import Batch
@@ -40,11 +41,11 @@ class Compiled(Protocol):
     `lower` takes arrays or their shapes, as that of `jax.jit` does.
     """
 
-    def __call__(self, state: TrainState, past: Any, batch: Batch, key: Array, /) -> Any:
+    def __call__(self, progress: Any, batch: Batch, key: Array, fixed: Any = None, /) -> Any:
         """Takes the step, or the steps."""
         ...
 
-    def lower(self, state: Any, past: Any, batch: Any, key: Any, /) -> Any:
+    def lower(self, progress: Any, batch: Batch, key: Any, fixed: Any = None, /) -> Any:
         """Traces it."""
         ...
 
@@ -61,58 +62,79 @@ class Progress(NamedTuple):
 
 def take_step(
     method: Method,
-    state: TrainState,
-    generator: Params | None,
+    progress: Progress,
     batch: Batch,
     key: Key[Array, '*seeds'],
-) -> tuple[TrainState, Metrics]:
+    fixed_generator: Params | None = None,
+) -> tuple[Progress, Metrics]:
     """One step: `method.sample` from the generator, then `method.update`.
 
     Args:
       method: of one run, or `over_seeds` of several; all arguments but the step's number are then
         stacked.
-      state: before the step.
-      generator: the past parameters that are sampled; None where the method samples nothing.
+      progress: before the step.
       batch: of the step.
       key: the run's base key.
+      fixed_generator: what is sampled where there is no ring; None where nothing is.
     """
+    state, ring = progress
+    generator = fixed_generator if ring is None else ring.generator(state.step)
     sampled = method.sample(generator, batch, step_keys(key, state.step).negatives)
-    return method.update(state, batch, sampled, key)
+    return _updated(method, progress, batch, sampled, key)
 
 
 def take_chunk(
-    method: Method,
-    state: TrainState,
-    past: tuple[Params, ...],
-    batches: Batch,
-    key: Key[Array, '*seeds'],
-) -> tuple[TrainState, tuple[Params, ...], Metrics]:
+    method: Method, progress: Progress, batches: Batch, key: Key[Array, '*seeds']
+) -> tuple[Progress, Metrics]:
     """J times `take_step`, whose negatives are sampled together.
 
     Args:
       method: as `take_step` has it.
-      state: before the first of the J steps.
-      past: the generators of the J steps, oldest first.
+      progress: before the first of the J steps.
       batches: of the J steps; every leaf is stacked on a leading axis J.
       key: the run's base key.
 
     Returns:
-      The state, the parameters that the J steps began from (the next ring, oldest first), and the
-      metrics, stacked on a leading axis J.
+      The progress after the steps, and the metrics, stacked on a leading axis J.
     """
-    steps = state.step + jnp.arange(len(past))
-    generators = jax.tree.map(lambda *slots: jnp.stack(slots), *past)
-    sampling_keys = jax.vmap(step_keys, in_axes=(None, 0))(key, steps).negatives
-    sampled = method.sample(generators, batches, sampling_keys)
+    state, ring = progress
+    assert ring is not None
+    steps = state.step + jnp.arange(ring.lag)
+    keys = jax.vmap(step_keys, in_axes=(None, 0))(key, steps).negatives
+    # In the order of the slots, so that no slot is copied; then in that of the steps.
+    turns = ring.turns(state.step)
+    of_slots, slot_keys = jax.tree.map(lambda leaf: leaf[turns], (batches, keys))
+    sampled = method.sample(ring.slots, of_slots, slot_keys)
+    sampled = jax.tree.map(lambda leaf: leaf[steps % ring.lag], sampled)
 
-    def body(state, inputs):
-        batch, sampled = inputs
-        new_state, metrics = method.update(state, batch, sampled, key)
-        return new_state, (state.params, metrics)
+    def body(progress: Progress, inputs: Any) -> tuple[Progress, Metrics]:
+        batch, drawn = inputs
+        return _updated(method, progress, batch, drawn, key)
 
-    state, (trajectory, metrics) = lax.scan(body, state, (batches, sampled))
-    past = tuple(jax.tree.map(lambda leaf, i=i: leaf[i], trajectory) for i in range(len(past)))
-    return state, past, metrics
+    return lax.scan(body, progress, (batches, sampled))
+
+
+def _updated(
+    method: Method, progress: Progress, batch: Batch, sampled: Any, key: Array
+) -> tuple[Progress, Metrics]:
+    """Leaves the parameters in the ring, and takes the step."""
+    state, ring = progress
+    ring = ring and ring.push(state.step, state.params)
+    state, metrics = method.update(state, batch, sampled, key)
+    return Progress(state, ring), metrics
+
+
+def ring_of(method: Method, params: Params) -> Ring | None:
+    """Returns the ring before step 0; None for a method that has none.
+
+    Args:
+      method: of one run.
+      params: theta_0.
+    """
+    negatives = method.negatives
+    if negatives is None or not negatives.lag:
+        return None
+    return Ring.create(method.student.narrowed(params, negatives.ring_dtype), negatives.lag)
 
 
 # --- Several seeds --------------------------------------------------------------------------------
@@ -166,7 +188,11 @@ class StackedBatches:
         self._streams = streams
 
     def __getitem__(self, step: int) -> dict[str, np.ndarray]:
-        return _stack_host([stream[step] for stream in self._streams])
+        return stacked([stream[step] for stream in self._streams], axis=0)
+
+    def window(self, step: int, count: int) -> dict[str, np.ndarray]:
+        """The batches of `count` steps [count, P, ...], in one shape."""
+        return stacked(windows_of(self._streams, step, count), axis=1)
 
 
 def stack(runs: Sequence[Progress]) -> Progress:
@@ -178,75 +204,38 @@ def stack(runs: Sequence[Progress]) -> Progress:
         step=states[0].step,
         discriminator=stack_trees([state.discriminator for state in states]),
     )
-    slots = [run.ring.slots for run in runs if run.ring is not None]
-    if not slots:
-        return Progress(state, None)
-    return Progress(state, Ring(tuple(stack_trees(slot) for slot in zip(*slots, strict=True))))
+    return Progress(state, stack_trees([run.ring for run in runs], axis=1))
 
 
 def unstack(progress: Progress, place: int) -> Progress:
     """The run at a place of a stacked progress: the inverse of `stack`."""
+    state, ring = progress
 
     def take(tree: Any) -> Any:
         return jax.tree.map(lambda leaf: leaf[place], tree)
 
-    state, ring = progress
     single = TrainState(
         take(state.params), take(state.opt_state), state.step, take(state.discriminator)
     )
-    return Progress(single, Ring(tuple(take(slot) for slot in ring.slots)) if ring else None)
+    return Progress(single, jax.tree.map(lambda leaf: leaf[:, place], ring))
 
 
-def stack_trees(trees: Sequence[Any]) -> Any:
-    """Trees of the same shape on a new leading axis; None where they are all None."""
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
-
-
-def _stack_host(batches: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *batches)
+def stack_trees(trees: Sequence[Any], axis: int = 0) -> Any:
+    """Trees of the same shape on a new axis; None where they are all None."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves, axis), *trees)
 
 
 # --- Compiled -------------------------------------------------------------------------------------
 
 
-class _WithRing:
-    """The jitted step with a ring, called as all others are."""
-
-    def __init__(self, run: Any):
-        self._run = run
-
-    def __call__(self, *arguments: Any) -> Any:
-        return self._run(*self._split(*arguments))
-
-    def lower(self, *arguments: Any) -> Any:
-        return self._run.lower(*self._split(*arguments))
-
-    @staticmethod
-    def _split(state, generator, batch, key):
-        return generator, dataclasses.replace(state, params=None), state.params, batch, key
-
-
 def step(method: Method) -> Compiled:
-    """Compiles `take_step` with donated buffers; it is traced once for one shape of batch.
-
-    With a ring the generator's buffers become theta_(t + 1), and theta_t is left for the ring.
-    Without one the state is donated, and the generator (a fixed one, or None) is left.
-    """
-    if not lag(method):
-        return jax.jit(functools.partial(take_step, method), donate_argnames='state')
-
-    # Donated buffers go to outputs of their shape in order: the generator's to the new parameters,
-    # each moment's to itself.
-    @functools.partial(jax.jit, donate_argnames=('generator', 'rest'), keep_unused=True)
-    def run(generator, rest, params, batch, key):
-        return take_step(method, dataclasses.replace(rest, params=params), generator, batch, key)
-
-    return _WithRing(run)
+    """Compiles `take_step`; the progress is donated."""
+    return jax.jit(functools.partial(take_step, method), donate_argnums=0)
 
 
 def chunk(method: Method) -> Compiled:
-    """Compiles `take_chunk`; state and ring are donated."""
-    return jax.jit(functools.partial(take_chunk, method), donate_argnames=('state', 'past'))
+    """Compiles `take_chunk`; the progress is donated."""
+    return jax.jit(functools.partial(take_chunk, method), donate_argnums=0)
 
 
 def lag(method: Method) -> int:
@@ -262,11 +251,13 @@ class Programs:
       step: of `step`.
       chunk: of `chunk`, where negatives are sampled for several steps together.
       lag: steps of a chunk, and slots of the ring; 0 without one.
+      seen: the shapes that were asked for.
     """
 
     step: Compiled
     chunk: Compiled | None
     lag: int
+    seen: set[Any] = dataclasses.field(default_factory=set, compare=False)
 
     def advance(
         self,
@@ -294,33 +285,32 @@ class Programs:
         """
         count = self.steps_at_once(step, limit)
         batch = joined(batches, step, count)
-        progress, metrics = self.take(progress, batch, key, step, count, fixed_generator)
+        progress, metrics = self.take(progress, batch, key, count, fixed_generator)
         return progress, step + count, metrics
 
     def steps_at_once(self, step: int, limit: int) -> int:
         """Returns how many steps the next program takes: those of a chunk, or one."""
         return self.lag if self.chunk is not None and step + self.lag <= limit else 1
 
+    def is_new(self, batch: Batch, count: int) -> bool:
+        """Whether a program of these shapes is asked for the first time, and compiled."""
+        shapes = count, *((name, leaf.shape) for name, leaf in sorted(batch.items()))
+        new = shapes not in self.seen
+        self.seen.add(shapes)
+        return new
+
     def take(
         self,
         progress: Progress,
         batch: Batch,
         key: Key[Array, '*seeds'],
-        step: int,
         count: int,
         fixed_generator: Params | None = None,
     ) -> tuple[Progress, Metrics]:
         """Takes `count` steps, whose batch is that of `joined`; see `advance`."""
-        state, ring = progress
-        if ring is None:
-            state, metrics = self.step(state, fixed_generator, batch, key)
-            return Progress(state, None), metrics
         if self.chunk is not None and count == self.lag:
-            state, past, metrics = self.chunk(state, ring.oldest_first(step), batch, key)
-            return Progress(state, Ring.from_oldest_first(past, step + count)), metrics
-        past = state.params
-        state, metrics = self.step(state, ring.generator(step), batch, key)
-        return Progress(state, ring.push(step, past)), metrics
+            return self.chunk(progress, batch, key)
+        return self.step(progress, batch, key, fixed_generator)
 
     def greediest(
         self, progress: Any, batch: Any, key: Any, fixed_generator: Any = None, *, steps: int
@@ -336,22 +326,18 @@ class Programs:
           fixed_generator: what is sampled where there is no ring.
           steps: in a row; a chunk is taken where they are enough.
         """
-        state, ring = progress
-        if ring is None:
-            return self.step.lower(state, fixed_generator, batch, key).compile()
         if self.chunk is None or steps < self.lag:
-            return self.step.lower(state, ring.slots[0], batch, key).compile()
+            return self.step.lower(progress, batch, key, fixed_generator).compile()
         batches = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct((self.lag, *leaf.shape), leaf.dtype), batch
         )
-        return self.chunk.lower(state, ring.slots, batches, key).compile()
+        return self.chunk.lower(progress, batches, key).compile()
 
 
 def joined(batches: BatchStream, step: int, count: int) -> dict[str, np.ndarray]:
     """Returns the batch of a step, or those of `count` steps from there on, stacked."""
-    if count == 1:
-        return batches[step]
-    return _stack_host([batches[t] for t in range(step, step + count)])
+    window = batches.window(step, count)
+    return window if count > 1 else {name: leaf[0] for name, leaf in window.items()}
 
 
 @functools.lru_cache(maxsize=1)
@@ -363,7 +349,7 @@ def compiled(method: Method) -> Programs:
 
 def sampling_seconds(
     method: Method,
-    generators: Sequence[Params],
+    generators: Params,
     batches: Sequence[dict[str, np.ndarray]],
     key: Key[Array, ''],
     *,
@@ -373,19 +359,18 @@ def sampling_seconds(
 
     Args:
       method: what samples.
-      generators: one, or J of them that are sampled together.
-      batches: one for each generator.
+      generators: of one batch; of several, as many on a leading axis, sampled together.
+      batches: of the same shape.
       key: of the draws.
       repeats: timed runs, after one that compiles.
     """
-    sample, arguments = jax.jit(method.sample), (generators[0], batches[0], key)
-    if len(generators) > 1:
-        keys = jax.random.split(key, len(generators))
-        arguments = (stack_trees(generators), _stack_host(batches), keys)
+    sample, arguments = jax.jit(method.sample), (generators, batches[0], key)
+    if len(batches) > 1:
+        arguments = (generators, stacked(batches), jax.random.split(key, len(batches)))
     seconds = []
     for _ in range(repeats + 1):
         interruption.check()
         start = time.perf_counter()
         jax.block_until_ready(sample(*arguments))
         seconds.append(time.perf_counter() - start)
-    return float(np.median(seconds[1:])) / len(generators)
+    return float(np.median(seconds[1:])) / len(batches)

@@ -1,7 +1,6 @@
 """QCRD (section 3): past parameters are sampled, rationales scored and contrasted, both updated."""
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -12,15 +11,20 @@ from jaxtyping import Array, Float, Int, Key
 from qcrd_jax import losses
 from qcrd_jax.methods.discriminator import score_rationales, update_discriminator
 from qcrd_jax.methods.method import update_student
-from qcrd_jax.methods.metrics import Metrics, over, single
+from qcrd_jax.methods.metrics import Metrics, over, padding, single
 from qcrd_jax.methods.negatives import sample_negatives
 from qcrd_jax.methods.objectives import (
+    Choice,
     Contrast,
+    Counts,
     MutualInformation,
     contrast_rationales,
+    decode,
     encode_both_tasks,
-    label_loss,
+    labels_of,
     mutual_information,
+    select_rationales,
+    share,
 )
 from qcrd_jax.methods.rationales import (
     Batch,
@@ -33,6 +37,7 @@ from qcrd_jax.methods.rationales import (
 )
 from qcrd_jax.methods.state import TrainState, step_keys
 from qcrd_jax.models.discriminator import Discriminator
+from qcrd_jax.models.dropout import Draws
 from qcrd_jax.models.protocol import Params, Student
 
 
@@ -48,6 +53,7 @@ class Qcrd:
       discriminator: None weighs every rationale alike (eqs. 4, 5).
       discriminator_optimizer: its own, used every `contrast.update_every` steps; None: never.
       shared: adds MI's term for the positives that carry gradient (MI + QCRD, Table A5).
+      parts: into how many the questions of a batch are cut, one after another in memory.
     """
 
     student: Student
@@ -57,6 +63,7 @@ class Qcrd:
     discriminator: Discriminator | None = None
     discriminator_optimizer: optax.GradientTransformation | None = None
     shared: MutualInformation | None = None
+    parts: int = 1
 
     def sample(
         self, generators: Params | None, batches: Batch, keys: Key[Array, '*lead']
@@ -106,43 +113,57 @@ class Qcrd:
     ) -> tuple[TrainState, Metrics]:
         """alpha_1 L_pred + alpha_2 L_cl, and MI's term where it is shared."""
         student, contrast = self.student, self.contrast
-        encode_key, label_key, rationale_key, draw_key = jax.random.split(key, 4)
+        selects = contrast.scheme in losses.SELECTING_SCHEMES
+        counts = Counts.of(batch, positives, student.pad_id, one=selects)
+        *keys, draw_key = jax.random.split(key, 4)
+        choice = Choice.of(draw_key, positives, negatives, contrast.scheme)
 
-        def score(ids: Int[Array, 'B R T']) -> Float[Array, 'B R'] | None:
+        def score(batch: Batch, ids: Int[Array, 'B R T']) -> Float[Array, 'B R'] | None:
             if self.discriminator is None:
                 return None
             params = state.discriminator.params
             return score_rationales(self.discriminator, params, batch, ids, None)
 
-        def decode(params, context, rationales):
-            return student.decode(params, context, rationales.ids, rationale_key)
+        def loss_fn(params, inputs, first_row):
+            batch, positives, negatives, choice = inputs
+            dropout = [Draws.of(key).rows_from(first_row) for key in keys]
+            predict, explain = encode_both_tasks(student, params, batch, dropout[0])
 
-        def loss_fn(params):
-            predict, explain = encode_both_tasks(student, params, batch, encode_key)
-            prediction, label = label_loss(student, params, predict, batch, label_key)
-            per_question, decoded, metrics = contrast_rationales(
-                functools.partial(decode, params, explain),
-                functools.partial(decode, *lax.stop_gradient((params, explain))),
-                score,
-                positives,
-                negatives,
-                contrast,
-                draw_key,
+            def decode_constant(rationales):
+                constant, context = lax.stop_gradient((params, explain))
+                (decoded,) = decode(student, constant, [(context, rationales)], dropout[2:])
+                return decoded.sequence_losses()
+
+            read = batch['predict_ids'], batch['explain_ids'], batch['label_ids']
+            read = *read, positives.ids, negatives.ids
+            positives, negatives, scheme = select_rationales(
+                decode_constant, positives, negatives, contrast, choice
             )
-            contrastive = losses.masked_mean(per_question, batch['example_mask'])
+            labels, both = labels_of(batch, student.pad_id), concatenate(positives, negatives)
+            groups = [(predict, labels), (explain, both)]
+            label, rationales = decode(student, params, groups, dropout[1:])
+            prediction = share(label.token_losses(), labels.token_mask, counts.label_tokens)
+            values, scores = rationales.sequence_losses(), score(batch, both.ids)
+            per_question, metrics = contrast_rationales(
+                values, scores, positives, negatives, contrast, scheme
+            )
+            contrastive = share(per_question, batch['example_mask'], counts.questions)
             loss = losses.total_loss(
                 prediction,
                 contrastive,
                 alpha_pred=contrast.alpha_pred,
                 alpha_cl=contrast.alpha_cl,
             )
-            term, shared_metrics = mutual_information(decoded, label, self.shared)
-            return loss + term, metrics | shared_metrics | {
-                'prediction_loss': single(prediction),
-                'contrastive_loss': single(contrastive),
+            used = rationales.first(positives.mask.shape[1])
+            term, shared = mutual_information(used, label, self.shared, counts, parts=self.parts)
+            return loss + term, metrics | shared | {
+                'padding': padding(read, student.pad_id),
+                'prediction_loss': single(prediction, self.parts),
+                'contrastive_loss': single(contrastive, self.parts),
             }
 
-        return update_student(state, self.optimizer, loss_fn)
+        inputs = batch, positives, negatives, choice
+        return update_student(state, self.optimizer, loss_fn, inputs, parts=self.parts)
 
     def _alpha_disc(self, state: TrainState) -> Float[Array, '']:
         """alpha_3 of this step (section 4.1: 0.5, times 0.9 per iteration)."""

@@ -36,6 +36,7 @@ class NegativeSampling:
     max_length: int = 64
     lag: int = 5  # steps between the student and its generator, j I; 0: the generator is fixed
     together: bool = True  # one decoding loop for the generators of the next `lag` steps
+    ring_dtype: Any = jnp.float32  # of the matrices in the ring
     stop_at_eos: bool = True  # False: always `max_length` tokens, for benchmarks
 
 
@@ -57,18 +58,26 @@ def no_rationales(batches: Batch) -> Rationales:
     return Rationales(ids, ids != 0, batches['negative_mask'][..., :0])
 
 
+def first_of(rationales: Rationales) -> Rationales:
+    """The first rationale of every question."""
+    return jax.tree.map(lambda leaf: leaf[:, :1], rationales)
+
+
 def concatenate(first: Rationales, second: Rationales) -> Rationales:
     """The rationales of both, of the same questions."""
     return jax.tree.map(lambda a, b: jnp.concatenate([a, b], axis=1), first, second)
 
 
 def choose(
-    rationales: Rationales, values: Float[Array, 'B R'], scheme: str, side: str, key: Array
+    rationales: Rationales,
+    values: Float[Array, 'B R'],
+    scheme: str,
+    side: str,
+    draws: Float[Array, 'B R'] | None,
 ) -> Rationales:
     """The one rationale per question that the scheme selects, where there are several."""
     if rationales.mask.shape[1] <= 1:
         return rationales
-    draws = jax.random.uniform(key, values.shape) if scheme == 'sampling' else None
     index = select(values, rationales.mask, scheme=scheme, side=side, draws=draws)
     return jax.tree.map(
         lambda leaf: jnp.take_along_axis(leaf, index.reshape(-1, *(1,) * (leaf.ndim - 1)), axis=1),

@@ -6,8 +6,9 @@ here. Configuration, assembly, report, experiments and benchmarks read what they
 
 import dataclasses
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+import jax.numpy as jnp
 import optax
 from ml_collections import config_dict
 
@@ -87,11 +88,12 @@ CONTESTED = (
 
 
 def _finetune(config: config_dict.ConfigDict, parts: Parts) -> Method:
-    return Finetune(parts.student, parts.optimizer)
+    return Finetune(parts.student, parts.optimizer, parts=config.train.accumulate)
 
 
 def _dss(config: config_dict.ConfigDict, parts: Parts) -> Dss:
-    return Dss(parts.student, parts.optimizer, config.loss.alpha_pred)
+    accumulate = config.train.accumulate
+    return Dss(parts.student, parts.optimizer, config.loss.alpha_pred, parts=accumulate)
 
 
 def _mi(config: config_dict.ConfigDict, parts: Parts) -> Method:
@@ -103,9 +105,10 @@ def _qcrd(config: config_dict.ConfigDict, parts: Parts) -> Qcrd:
         student=parts.student,
         optimizer=parts.optimizer,
         contrast=_contrast(config),
-        negatives=_negatives(config, parts.rationale_length),
+        negatives=_negatives(config, parts.student, parts.rationale_length),
         discriminator=parts.discriminator,
         discriminator_optimizer=parts.discriminator_optimizer,
+        parts=config.train.accumulate,
     )
 
 
@@ -134,7 +137,9 @@ def _contrast(config: config_dict.ConfigDict) -> Contrast:
     )
 
 
-def _negatives(config: config_dict.ConfigDict, rationale_length: int) -> NegativeSampling | None:
+def _negatives(
+    config: config_dict.ConfigDict, student: Student, rationale_length: int
+) -> NegativeSampling | None:
     """How the generator is sampled; None where nothing is sampled."""
     settings = config.negatives
     if not _samples(config):
@@ -145,7 +150,13 @@ def _negatives(config: config_dict.ConfigDict, rationale_length: int) -> Negativ
         max_length=min(settings.max_length or rationale_length, rationale_length),
         lag=settings.lag * settings.interval if settings.source == 'ring' else 0,
         together=settings.together,
+        ring_dtype=_ring_dtype(settings.ring_dtype, student),
     )
+
+
+def _ring_dtype(name: str, student: Student) -> Any:
+    """That of the ring's matrices: 'auto' is what the student computes in."""
+    return student.encoder.compute_dtype if name == 'auto' else jnp.dtype(name)
 
 
 def _samples(config: config_dict.ConfigDict) -> bool:
@@ -170,7 +181,8 @@ def _reads_qcrd(config: config_dict.ConfigDict) -> tuple[str, ...]:
     read += [f'loss.{name}' for name in ('alpha_pred', 'alpha_cl', 'beta', 'margin', 'scheme')]
     if config.negatives.source in ('ring', 'fixed'):
         read += [f'negatives.{name}' for name in ('count', 'temperature', 'max_length')]
-        own = ('lag', 'interval', 'together') if config.negatives.source == 'ring' else ('fixed',)
+        ring = ('lag', 'interval', 'together', 'ring_dtype')
+        own = ring if config.negatives.source == 'ring' else ('fixed',)
         read += [f'negatives.{name}' for name in own]
     if config.discriminator.weigh:
         read += ['loss.alpha_disc', 'loss.alpha_disc_decay', 'loss.discriminator']

@@ -12,7 +12,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from qcrd_jax.models.protocol import Params
+from qcrd_jax.models.protocol import Dropping, Params
+
+_READ_AS_FLOAT32 = ('scale', 'relative_bias')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,15 +81,41 @@ class StudentBase(EncoderBase):
         before = jnp.pad(targets[..., :-1], ((0, 0), (0, 0), (1, 0)), constant_values=self.start_id)
         return self.embed(params, before)
 
+    def head(self, params: Params) -> Float[Array, 'V D']:
+        """Returns the table that states are read out against: the head or, tied, the embedding."""
+        return params['embedding' if self.config.tied_head else 'head']
+
     def read_out(self, params: Params, states: Float[Array, 'B R T D']) -> Float[Array, 'B R T V']:
-        """Returns float32 logits, against the head or, where it is tied, the embedding."""
-        head = params['embedding' if self.config.tied_head else 'head']
+        """Returns the float32 logits of what `decode_states` returns."""
         return jnp.einsum(
             'brtd,vd->brtv',
             states,
-            head.astype(self.compute_dtype),
+            self.head(params).astype(self.compute_dtype),
             preferred_element_type=jnp.float32,
         )
+
+    def decode(
+        self: Any,
+        params: Params,
+        context: Any,
+        targets: Int[Array, 'B R T'],
+        dropout: Dropping = None,
+    ) -> Float[Array, 'B R T V']:
+        """Returns the float32 logits of every target token given those before it."""
+        (states,) = self.decode_states(params, [(context, targets)], [dropout])
+        return self.read_out(params, states)
+
+    def narrowed(self, params: Params, dtype: Any) -> Params:
+        """Returns parameters whose matrices have another dtype, for what only computes with them.
+
+        With the dtype that is computed in, nothing that is computed changes: what the layers read
+        in float32 (the scales of norms, T5's position biases) stays float32.
+        """
+
+        def cast(path: Any, leaf: jax.Array) -> jax.Array:
+            return leaf if path[-1].key in _READ_AS_FLOAT32 else leaf.astype(dtype)
+
+        return jax.tree_util.tree_map_with_path(cast, params)
 
     def cast_stack(self, params: Params, stack: str) -> Params:
         """Returns parameters of which a step of decoding reads every weight just once.
@@ -110,16 +138,17 @@ def stacked_axes(cache: Any) -> Any:
     return cache(**{name: None if name == 'position' else 0 for name in cache._fields})
 
 
-def apply(
-    module: nn.Module,
-    params: Params,
-    *arguments: Any,
-    method: str | None = None,
-    dropout_key: jax.Array | None = None,
-) -> Any:
-    """Returns what a module, or a method of it, computes; it drops out where a key is passed."""
-    rngs = None if dropout_key is None else {'dropout': dropout_key}
-    return module.apply({'params': params}, *arguments, rngs=rngs, method=method)
+def longer_buffers(
+    buffers: tuple[Float[Array, 'X T H'], ...], max_length: int
+) -> tuple[Float[Array, 'X L H'], ...]:
+    """Returns the keys or values of a cache with zeros at the end, up to `max_length`."""
+    more = max_length - buffers[0].shape[1]
+    return tuple(jnp.pad(leaf, ((0, 0), (0, more), (0, 0))) for leaf in buffers)
+
+
+def apply(module: nn.Module, params: Params, *arguments: Any, method: str | None = None) -> Any:
+    """Returns what a module, or a method of it, computes."""
+    return module.apply({'params': params}, *arguments, method=method)
 
 
 def unstack(layers: Any) -> tuple[Any, ...]:

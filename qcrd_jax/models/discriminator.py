@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from qcrd_jax.models.base import apply
 from qcrd_jax.models.layers import last_true
-from qcrd_jax.models.protocol import Encoder, Params
+from qcrd_jax.models.protocol import Dropping, Encoder, Params
 
 
 class _Head(nn.Module):
@@ -69,7 +69,7 @@ class Discriminator:
         params: Params,
         ids: Int[Array, 'B R U'],
         mask: Bool[Array, 'B R U'],
-        dropout_key: jax.Array | None = None,
+        dropout: Dropping = None,
     ) -> Float[Array, 'B R']:
         """Returns the log-odds that each rationale is a good one.
 
@@ -77,25 +77,23 @@ class Discriminator:
           params: those of `init`.
           ids: question and rationale as one sequence, see `join`.
           mask: True at real tokens; a row with none pools to zeros and stays finite.
-          dropout_key: where given, the encoder drops out.
+          dropout: where given, the encoder drops out, for every rationale another way.
         """
-        flat_ids, flat_mask = (x.reshape(-1, x.shape[-1]) for x in (ids, mask))
-        states = self.encoder.states(params['encoder'], flat_ids, flat_mask, dropout_key)
-        states = states.astype(jnp.float32)
-        real = flat_mask[..., None]
-        pooled = jnp.where(real, states, jnp.finfo(jnp.float32).min).max(axis=1)
-        pooled = jnp.where(real.any(axis=1), pooled, 0.0)
-        return apply(_Head(), params['head'], pooled).reshape(ids.shape[:2])
+        states = self.encoder.states(params['encoder'], ids, mask, dropout).astype(jnp.float32)
+        real = mask[..., None]
+        pooled = jnp.where(real, states, jnp.finfo(jnp.float32).min).max(axis=-2)
+        pooled = jnp.where(real.any(axis=-2), pooled, 0.0)
+        return apply(_Head(), params['head'], pooled)
 
     def scores(
         self,
         params: Params,
         ids: Int[Array, 'B R U'],
         mask: Bool[Array, 'B R U'],
-        dropout_key: jax.Array | None = None,
+        dropout: Dropping = None,
     ) -> Float[Array, 'B R']:
         """Returns the probability, in (0, 1), that each rationale is a good one."""
-        return jax.nn.sigmoid(self.logits(params, ids, mask, dropout_key))
+        return jax.nn.sigmoid(self.logits(params, ids, mask, dropout))
 
 
 def join(

@@ -1,12 +1,12 @@
-"""What the layers of all students share: dropout, the norm, scanning, and a cache's columns."""
+"""What the layers of all students share: the norm, scanning, groups of targets, cache columns."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 
@@ -17,39 +17,6 @@ def last_true(mask: Bool[Array, '... S']) -> Bool[Array, '... S']:
     [[False, True, False], [False, False, False]]
     """
     return mask & (jnp.cumsum(mask[..., ::-1], axis=-1)[..., ::-1] == 1)
-
-
-def dropout_mask(key: jax.Array, rate: float, shape: Sequence[int]) -> jax.Array:
-    """Returns a mask that is True with probability 1 - rate, to within 2^-16.
-
-    Sixteen random bits decide an element and each generated word decides two: on a CPU the
-    generator is a large part of a training step.
-    """
-    size = math.prod(shape)
-    words = jax.random.bits(key, ((size + 1) // 2,), jnp.uint32)
-    halves = jax.lax.bitcast_convert_type(words, jnp.uint16).reshape(-1)[:size]
-    return (halves >= round(rate * 2**16)).reshape(shape)
-
-
-class Dropout(nn.Module):
-    """Dropout that is applied where a `dropout` key came with the call, and only there.
-
-    Attributes:
-      rate: probability of dropping.
-      shared_axis: axis along which one mask serves all (the rationales of a question).
-    """
-
-    rate: float
-    shared_axis: int | None = None
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        if self.rate == 0.0 or not self.has_rng('dropout'):
-            return x
-        shape = list(x.shape)
-        if self.shared_axis is not None:
-            shape[self.shared_axis] = 1
-        keep = dropout_mask(self.make_rng('dropout'), self.rate, shape)
-        return jnp.where(keep, x / (1.0 - self.rate), jnp.zeros((), x.dtype))
 
 
 class RMSNorm(nn.Module):
@@ -82,12 +49,29 @@ def scan_layers(layer: type[nn.Module], length: int, *, remat: bool = False, **a
     return nn.scan(
         layer,
         variable_axes={'params': 0},
-        split_rngs={'params': True, 'dropout': True},
+        split_rngs={'params': True},
         length=length,
         # Two layers compile and run faster in line; more of them would compile ever longer.
         unroll=length if in_line else 1,
         **axes,
     )
+
+
+def joined_rows(parts: Sequence[Float[Array, 'B _ _ X']]) -> Float[Array, 'B U X']:
+    """Lays the targets [B, R, T, X] of several groups one after another, [B, R T + ..., X].
+
+    What acts on single tokens then acts once on all of them.
+    """
+    return jnp.concatenate([part.reshape(part.shape[0], -1, part.shape[-1]) for part in parts], 1)
+
+
+def parted_rows(
+    x: Float[Array, 'B U X'], groups: Sequence[tuple[int, int]]
+) -> list[Float[Array, 'B R T X']]:
+    """The inverse of `joined_rows`, for groups of R targets of T tokens each."""
+    ends = np.cumsum([rows * length for rows, length in groups])
+    parts = jnp.split(x, ends[:-1], axis=1)
+    return [part.reshape(x.shape[0], *group, -1) for part, group in zip(parts, groups, strict=True)]
 
 
 def write_column(

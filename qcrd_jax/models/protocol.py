@@ -1,5 +1,6 @@
 """What the rest of the project asks of a student: pure functions over a pytree of parameters."""
 
+from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -11,6 +12,7 @@ Params = dict[str, Any]  # nested dicts whose leaves are arrays
 # the leaves along it slices or joins the questions.
 Context = Any
 Cache = Any  # a pytree that only the student that made it looks into
+Dropping = Any  # a key, or the `dropout.Draws` of one; None: nothing is dropped
 
 
 class _Ids(Protocol):
@@ -39,6 +41,16 @@ class Encoder(_Ids, Protocol):
         """D, the size of a state."""
         ...
 
+    @property
+    def compute_dtype(self) -> Any:
+        """That of the matrix products."""
+        ...
+
+    @property
+    def remat(self) -> bool:
+        """Whether activations are computed once more for the gradient, in place of being kept."""
+        ...
+
     def init(self, key: jax.Array) -> Params:
         """Returns random float32 parameters."""
         ...
@@ -50,10 +62,10 @@ class Encoder(_Ids, Protocol):
     def states(
         self,
         params: Params,
-        tokens: Int[Array, 'B S'],
-        mask: Bool[Array, 'B S'],
-        dropout_key: jax.Array | None = None,
-    ) -> Float[Array, 'B S D']:
+        tokens: Int[Array, 'B *prompts S'],
+        mask: Bool[Array, 'B *prompts S'],
+        dropout: Dropping = None,
+    ) -> Float[Array, 'B *prompts S D']:
         """Returns a state for every token; those of padding mean nothing."""
         ...
 
@@ -62,9 +74,9 @@ class Encoder(_Ids, Protocol):
 class Student(_Ids, Protocol):
     """A frozen, hashable object (static under `jax.jit`) of pure functions.
 
-    Dropout is applied where, and only where, a `dropout_key` is passed. Its masks are shared by the
-    R rationales of a question and do not depend on R: with one key, decoding some of the
-    rationales sees the same sub-network as decoding all of them.
+    Dropout is applied where, and only where, a key is passed. Its masks are shared by the R
+    rationales of a question, and depend neither on R nor on the padding: with one key, decoding
+    some of the rationales sees the same sub-network as decoding all of them.
     """
 
     @property
@@ -102,11 +114,31 @@ class Student(_Ids, Protocol):
     def encode(
         self,
         params: Params,
-        tokens: Int[Array, 'B S'],
-        mask: Bool[Array, 'B S'],
-        dropout_key: jax.Array | None = None,
+        tokens: Int[Array, 'B *prompts S'],
+        mask: Bool[Array, 'B *prompts S'],
+        dropout: Dropping = None,
     ) -> Context:
-        """Encodes each question once; it ends in EOS, as `data.encoding` has it."""
+        """Encodes each question once; it ends in EOS, as `data.encoding` has it.
+
+        With an axis of prompts behind that of the questions, the context has it as well, and
+        `context[:, 0]` of its leaves is what the first prompt's would be.
+        """
+        ...
+
+    def decode_states(
+        self,
+        params: Params,
+        groups: Sequence[tuple[Context, Int[Array, 'B _ _']]],
+        dropout: Sequence[Dropping] | None = None,
+    ) -> list[Float[Array, 'B _ _ D']]:
+        """Returns what the head reads of the targets of each group, all in one pass.
+
+        Groups have a context, lengths and keys of their own, and the same questions.
+        """
+        ...
+
+    def head(self, params: Params) -> Float[Array, 'V D']:
+        """Returns the table that the states are read out against."""
         ...
 
     def decode(
@@ -114,11 +146,18 @@ class Student(_Ids, Protocol):
         params: Params,
         context: Context,
         targets: Int[Array, 'B R T'],
-        dropout_key: jax.Array | None = None,
+        dropout: Dropping = None,
     ) -> Float[Array, 'B R T V']:
         """Returns float32 logits of every target token given those before it (teacher forcing).
 
         Padding at the end of a target needs no mask, for no real token looks ahead.
+        """
+        ...
+
+    def narrowed(self, params: Params, dtype: Any) -> Params:
+        """Returns parameters whose matrices have another dtype.
+
+        With the dtype that is computed in, nothing that is computed changes.
         """
         ...
 
@@ -151,6 +190,10 @@ class Student(_Ids, Protocol):
         Only the new column of the keys and values is written; in a loop that carries the cache
         this happens in place.
         """
+        ...
+
+    def lengthen(self, params: Params, cache: Cache, max_length: int) -> Cache:
+        """Returns a cache with the buffers of a greater `max_length`; what was fed stays."""
         ...
 
 

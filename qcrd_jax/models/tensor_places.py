@@ -23,12 +23,30 @@ class Place(NamedTuple):
       layer: index along the first axis, for the leaves of stacked layers.
       stored: its shape in the checkpoint.
       transposed: whether it is a linear layer: stored as [out, in], and [in, out] in our tree.
+      columns: where it begins along the last axis of our leaf, and how long that is; None: it is
+        all of it.
     """
 
     path: tuple[str, ...]
     layer: int | None
     stored: tuple[int, ...]
     transposed: bool = False
+    columns: tuple[int, int] | None = None
+
+    def of(self, leaf: np.ndarray) -> np.ndarray:
+        """Returns its part of our leaf, as a view."""
+        leaf = leaf if self.layer is None else leaf[self.layer]
+        if self.columns is None:
+            return leaf
+        start, size = self.columns[0], self.stored[0] if self.transposed else self.stored[-1]
+        return leaf[..., start : start + size]
+
+    def shape(self, layers: int) -> tuple[int, ...]:
+        """Returns the shape of our leaf."""
+        shape = self.stored[::-1] if self.transposed else self.stored
+        if self.columns is not None:
+            shape = (*shape[:-1], self.columns[1])
+        return shape if self.layer is None else (layers, *shape)
 
 
 def assemble(
@@ -54,13 +72,9 @@ def assemble(
         for key in parents:
             node = node.setdefault(key, {})
         value = tensors[name].data
-        value = value.T if place.transposed else value
-        if place.layer is None:
-            node[last] = value.astype(np.float32)
-        else:
-            if last not in node:
-                node[last] = np.empty((layers[place.path], *value.shape), np.float32)
-            node[last][place.layer] = value
+        if last not in node:
+            node[last] = np.empty(place.shape(layers.get(place.path, 0)), np.float32)
+        place.of(node[last])[...] = value.T if place.transposed else value
     return jax.tree.map(jnp.asarray, params)
 
 
@@ -71,8 +85,7 @@ def take_apart(places: dict[str, Place], params: Params) -> dict[str, np.ndarray
         leaf = params
         for key in place.path:
             leaf = leaf[key]
-        leaf = np.asarray(leaf, np.float32)
-        leaf = leaf if place.layer is None else leaf[place.layer]
+        leaf = place.of(np.asarray(leaf, np.float32))
         tensors[name] = np.ascontiguousarray(leaf.T if place.transposed else leaf)
     return tensors
 

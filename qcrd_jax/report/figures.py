@@ -97,6 +97,14 @@ _TRAINING = (
     _Panel('gradient_norm', 'Gradient', 'global norm', (('gradient_norm', 'before clipping'),)),
     _Panel('learning_rate', 'Learning rate', 'per step', (('learning_rate', 'student'),)),
     _Panel('step_time', 'Time per step', 'seconds', (('seconds_per_step', 'training'),)),
+    _Panel(
+        'waste',
+        'Work that learns nothing',
+        'share (%)',
+        (('padding', 'tokens that are padding'), ('device_waiting', 'time the device waits')),
+        percent=True,
+        colours=(ORANGE, BLUE),
+    ),
 )
 _DISCRIMINATOR = (
     _Panel(

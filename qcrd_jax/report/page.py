@@ -163,6 +163,9 @@ def _headlines(run: RunFiles) -> list[dict[str, str]]:
         note = 'good over poor rationales, held out' if auc is not None else 'not measured yet'
         headlines.append(('Discriminator ROC-AUC', '–' if auc is None else f'{auc:.3f}', note))
     note = f'{percent(sampling)} of it samples negatives' if sampling else 'of training'
+    padding = number(run.summary.get('padding_share'))
+    if padding is not None:
+        note += f'; {percent(padding)} of the tokens are padding'
     headlines.append(('Time per step', seconds(step_time), note))
     training = analyses.training_time(run)
     headlines.append(('Training time', training['value'], training['note']))

@@ -1,7 +1,6 @@
 """What a trained run leaves behind: test accuracy, predictions, scores, export, summary."""
 
 import pathlib
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -16,7 +15,7 @@ from qcrd_jax.evaluation.answering import Batches, answer_accuracy
 from qcrd_jax.evaluation.metrics import Ratio, roc_auc
 from qcrd_jax.methods import programs
 from qcrd_jax.models import huggingface, parameter_count
-from qcrd_jax.models.protocol import Params
+from qcrd_jax.ring import Ring
 from qcrd_jax.runs import log as metrics_log
 from qcrd_jax.runs import position as positions
 from qcrd_jax.runs import scales, sealing
@@ -206,6 +205,10 @@ def summarize(run: Run, position: Position, ratio: Ratio, sampling: float | None
     # The first window holds the compilation.
     seconds = float(np.median([record['seconds_per_step'] for record in windows][1:] or [np.nan]))
     share = sampling / seconds if sampling else None
+    padding, waiting = (
+        float(np.mean([record[name] for record in windows])) if windows else None
+        for name in ('padding', 'device_waiting')
+    )
     discriminator = position.progress.state.discriminator
     training, pretraining = (
         total_seconds(
@@ -230,6 +233,8 @@ def summarize(run: Run, position: Position, ratio: Ratio, sampling: float | None
         'training_hours': training / 3600 if training else None,
         'pretraining_seconds': pretraining,
         'negative_sampling_share': share if share is not None and np.isfinite(share) else None,
+        'padding_share': padding,
+        'device_waiting_share': waiting,
         'discriminator_auc': separation.auc if separation else None,
         'discriminator_auc_teacher': separation.auc_teacher if separation else None,
         'parameters': parameter_count(best.params),
@@ -245,14 +250,13 @@ def sampling_seconds(run: Run, position: Position) -> float | None:
     if negatives is None:
         return None
     count = negatives.lag if negatives.lag and negatives.together else 1
-    if ring is not None:
-        generators: Sequence[Params] = ring.slots[:count]
-    else:  # the ring of a finished run is gone, and any parameters take the same time
-        generators = [jax.tree.map(jnp.asarray, position.best.params)] * count
-    stream = run.training_batches()
-    return programs.sampling_seconds(
-        run.method, generators, [stream[t] for t in range(len(generators))], run.key('train')
-    )
+    if ring is None:  # that of a finished run is gone, and any parameters take the same time
+        params = jax.tree.map(jnp.asarray, position.best.params)
+        ring = Ring.create(run.student.narrowed(params, negatives.ring_dtype), count)
+    generators = ring.slots if count > 1 else ring.generator(0)
+    window = run.training_batches().window(0, count)
+    batches = [{name: leaf[t] for name, leaf in window.items()} for t in range(count)]
+    return programs.sampling_seconds(run.method, generators, batches, run.key('train'))
 
 
 def _shown(run: Run) -> np.ndarray:

@@ -9,17 +9,18 @@ import jax.numpy as jnp
 import optax
 from ml_collections import config_dict
 
-from qcrd_jax.data import batches
+from qcrd_jax.data import batches, shapes
 from qcrd_jax.data.batches import BatchStream
 from qcrd_jax.data.corpus import Corpus
+from qcrd_jax.data.shapes import Shapes
 from qcrd_jax.evaluation.answering import Answering, Batches
+from qcrd_jax.methods import programs
 from qcrd_jax.methods.method import Method
 from qcrd_jax.methods.programs import Progress
 from qcrd_jax.methods.state import DiscriminatorState, TrainState
 from qcrd_jax.methods.table import METHODS, Entry
 from qcrd_jax.models.discriminator import Discriminator
 from qcrd_jax.models.protocol import Params, Student
-from qcrd_jax.ring import Ring
 
 _CONSUMERS = ('student', 'discriminator', 'pretrain', 'train')  # of randomness
 
@@ -74,9 +75,7 @@ class Run:
         """
         params = jax.tree.map(jnp.copy, theta_0)
         state = TrainState.create(params, self.method.optimizer, discriminator)
-        negatives = self.method.negatives
-        ring = Ring.create(params, negatives.lag) if negatives and negatives.lag else None
-        return Progress(state, ring)
+        return Progress(state, programs.ring_of(self.method, params))
 
     @property
     def progress_shape(self) -> Progress:
@@ -98,6 +97,22 @@ class Run:
             self.corpus.lengths,
             batch_size=self.config.train.batch_size,
             seed=self.config.seed,
+            shapes=self._shapes,
+            bucket=self.config.data.length_bucket,
+        )
+
+    @functools.cached_property
+    def _shapes(self) -> Shapes:
+        """The shapes of training batches; they change the time of a step and not its numbers."""
+        encoded, lengths = self.corpus.encoded['train'], self.corpus.lengths
+        negatives = self.method.negatives
+        return shapes.choose(
+            shapes.Sizes.of(encoded, lengths),
+            lengths,
+            batch_size=self.config.train.batch_size,
+            together=max(programs.lag(self.method), 1) if negatives and negatives.together else 1,
+            most=self.config.train.shapes,
+            bucket=self.config.data.length_bucket,
         )
 
     def evaluation_batches(self, split: str) -> Batches:

@@ -7,9 +7,9 @@ import pytest
 from tokenizers import processors
 
 from qcrd_jax.data import batches
-from qcrd_jax.data.batches import Lengths
 from qcrd_jax.data.encoded import Encoded
 from qcrd_jax.data.encoding import Encoding, encode, with_negatives
+from qcrd_jax.data.lengths import Lengths, measure_lengths
 from qcrd_jax.data.ragged import Groups, Ragged
 from qcrd_jax.data.schema import Example, TeacherSample
 from qcrd_jax.data.sources import mwp
@@ -108,13 +108,13 @@ def test_eos_is_appended_where_the_tokenizer_does_not(encoded):
 
 def test_lengths_hold_everything_and_are_rounded_up(encoded):
     caps = {'source': 100, 'label': 100, 'rationale': 100}
-    lengths, cut = batches.measure_lengths({'train': encoded}, caps, bucket=8)
+    lengths, cut = measure_lengths({'train': encoded}, caps, bucket=8)
     longest = max(len(ids) for ids in [*encoded.predict, *encoded.explain])
     assert lengths.source == -(-longest // 8) * 8
     assert (lengths.label, lengths.rationale) == (8, 8)  # 6 and 6 tokens
     assert (lengths.positives, lengths.negatives) == (3, 1)
     assert cut == []
-    exact, _ = batches.measure_lengths({'train': encoded}, caps, bucket=1)
+    exact, _ = measure_lengths({'train': encoded}, caps, bucket=1)
     assert (exact.label, exact.rationale) == (6, 6)
 
 
@@ -123,14 +123,14 @@ def test_lengths_serve_all_splits():
     none = Groups.of([[]])
     long = Encoded(sequence, sequence, sequence, sequence, none, none, pad_id=0, eos_id=1)
     caps = {'source': 100, 'label': 100, 'rationale': 100}
-    lengths, _ = batches.measure_lengths({'train': numbered(2), 'test': long}, caps, bucket=4)
+    lengths, _ = measure_lengths({'train': numbered(2), 'test': long}, caps, bucket=4)
     assert (lengths.source, lengths.label, lengths.rationale) == (12, 12, 4)
     assert (lengths.positives, lengths.negatives) == (1, 1)  # slots, though nothing fills them
 
 
 def test_a_cap_cuts_counts_and_keeps_eos(encoded):
     caps = {'source': 100, 'label': 4, 'rationale': 3}
-    lengths, cut = batches.measure_lengths({'train': encoded}, caps, bucket=8)
+    lengths, cut = measure_lengths({'train': encoded}, caps, bucket=8)
     assert (lengths.label, lengths.rationale) == (4, 3)
     reported = {(c.field, c.cut, c.total, c.longest) for c in cut}
     assert reported == {('label', 1, 3, 6), ('positives', 1, 4, 6), ('negatives', 1, 1, 4)}
@@ -218,7 +218,7 @@ def test_a_word_problem_survives_the_whole_way():
     tokenizer = train_tokenizer(corpus, required=PREFIXES)
     encoded = encode(examples, tokenizer, ENCODING)
     caps = {'source': 64, 'label': 64, 'rationale': 64}
-    lengths, cut = batches.measure_lengths({'train': encoded}, caps)
+    lengths, cut = measure_lengths({'train': encoded}, caps)
     assert not cut
     batch = batches.training_batches(encoded, lengths, batch_size=5, seed=0)[3]
     for row, index in enumerate(batch['example_index']):

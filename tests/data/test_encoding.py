@@ -10,6 +10,7 @@ from absl import logging
 from qcrd_jax import sums
 from qcrd_jax.data import batches, encoding
 from qcrd_jax.data.encoding import Encoding, encode, encode_once
+from qcrd_jax.data.lengths import Lengths
 from qcrd_jax.data.ragged import Groups, Ragged
 from qcrd_jax.data.schema import Example, TeacherSample
 from qcrd_jax.data.tokenizer import train_tokenizer
@@ -46,7 +47,7 @@ def entries(cache):
 
 def same(left, right):
     """Whether two encoded splits hold the same ids."""
-    lengths = batches.Lengths(source=4, label=4, rationale=4, positives=1, negatives=1)
+    lengths = Lengths(source=4, label=4, rationale=4, positives=1, negatives=1)
     digests = {batches.fingerprint(split, lengths, batch_size=1, seed=0) for split in (left, right)}
     return len(digests) == 1 and left.counts() == right.counts()
 
@@ -193,7 +194,7 @@ def test_labels_of_a_teacher_are_what_it_states(tokenizer):
 def test_a_missing_label_has_no_tokens_at_all(tokenizer):
     encoded = encode(EXAMPLES, tokenizer, dataclasses.replace(ENCODING, labels='teacher'))
     assert encoded.counts()['without_label'] == 1
-    lengths = batches.Lengths(source=32, label=8, rationale=16, positives=2, negatives=2)
+    lengths = Lengths(source=32, label=8, rationale=16, positives=2, negatives=2)
     batch = batches.collate(encoded, lengths, [1, 0])
     assert (batch['label_ids'][0] == tokenizer.pad_token_id).all()
     assert (batch['label_ids'][1] != tokenizer.pad_token_id).sum() == 2  # `1` and EOS

@@ -3,12 +3,13 @@
 import weakref
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from qcrd_jax import sampling
 from qcrd_jax.errors import InputError, OutOfMemory, asked_for, is_exhaustion
-from qcrd_jax.evaluation import answering as answering_module
-from qcrd_jax.evaluation import scoring
+from qcrd_jax.evaluation import decoding, scoring
 from qcrd_jax.evaluation.answering import Answering
 from qcrd_jax.evaluation.portions import Portions
 from tests.support import toys
@@ -48,8 +49,8 @@ def batches(size, count=7):
 
 
 def ask(params):
-    """Everything that is asked of a student, in batches of four."""
-    asked = Answering(toys.STUDENT, Ids(), label_length=5, rationale_length=6)
+    """Everything that is asked of a student, four questions together."""
+    asked = Answering(toys.STUDENT, Ids(), label_length=5, rationale_length=6, together=4)
     written = [
         asked.labels(params, batches(4)),
         asked.rationales(params, batches(4)),
@@ -59,17 +60,25 @@ def ask(params):
     return written, asked.portions.most
 
 
+@jax.jit
+def sampled(params, prompts):
+    """What the sampler draws for the questions, all at once and all as long as the longest."""
+    context = toys.STUDENT.encode(params, prompts, prompts != 0)
+    keys = sampling.sequence_keys(toys.KEY, jnp.arange(len(prompts)), 1)
+    return sampling.sample(toys.STUDENT, params, context, keys, max_length=6, temperature=2.0).ids
+
+
 def limit(monkeypatch, most):
     """Lets decoding run out of memory for more rows than `most`; returns how many were tried."""
-    generate, tried = answering_module.generate_ids, []
+    decode, tried = decoding.decode, []
 
-    def limited(student, params, prompt_ids, *args, **kwargs):
-        tried.append(len(prompt_ids))
+    def limited(student, params, cast, asked, max_length):
+        tried.append(len(asked.rows))
         if tried[-1] > most:
             raise FULL
-        return generate(student, params, prompt_ids, *args, **kwargs)
+        return decode(student, params, cast, asked, max_length)
 
-    monkeypatch.setattr(answering_module, 'generate_ids', limited)
+    monkeypatch.setattr(decoding, 'decode', limited)
     return tried
 
 
@@ -85,6 +94,28 @@ def test_answers_are_the_same_in_portions(params, monkeypatch, caplog, most, siz
     assert list(dict.fromkeys(tried)) == sizes  # so few shapes are compiled
     assert all(tried.count(failed) == 1 for failed in sizes[:-1])  # found once, and remembered
     assert caplog.text.count('memory ran out (3.0 GiB asked for)') == len(sizes) - 1
+
+
+def test_answers_come_back_in_the_order_of_the_questions(params):
+    sizes, rng = [7, 2, 5, 3, 6, 1, 4], np.random.default_rng(4)
+    prompts = rng.integers(3, toys.CONFIG.vocab_size, (7, toys.S)).astype(np.int32)
+    prompts = np.where(np.arange(toys.S) < np.array(sizes)[:, None], prompts, 0)
+    asked = batches(4)
+    for batch in asked:
+        batch['explain_ids'] = prompts[batch['example_index']]
+    asked[1]['explain_ids'] = asked[1]['explain_ids'][:, :6]  # a batch of its own length
+    answering = Answering(toys.STUDENT, Ids(), label_length=5, rationale_length=6, together=3)
+    written = list(answering.rationale_ids(params[0], asked, 2.0, toys.KEY))
+    expected = sampled(params[0], jnp.asarray(prompts))
+    for (batch, ids), given in zip(written, asked, strict=True):
+        assert batch is given
+        # Rows that fill up a batch have what the row has that they are copies of.
+        np.testing.assert_array_equal(ids, expected[batch['example_index']])
+
+
+def test_no_questions_have_no_answers(params):
+    answering = Answering(toys.STUDENT, Ids(), label_length=5, rationale_length=6)
+    assert answering.labels(params[0], []) == []
 
 
 def test_a_question_that_does_not_fit_by_itself_raises_what_was_raised(params, monkeypatch):

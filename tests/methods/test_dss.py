@@ -1,7 +1,6 @@
 """Fine-tuning, DSS and MI against loops in NumPy, and what they leave unread."""
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 
 from qcrd_jax import losses
-from qcrd_jax.methods import optimizers, programs
+from qcrd_jax.methods import optimizers
 from qcrd_jax.methods.dss import Dss, Finetune
 from qcrd_jax.methods.objectives import MutualInformation
 from tests.support import toys
@@ -22,16 +21,13 @@ from tests.support.toys import (
     assert_trees_close,
     make_batch,
     make_state,
+    stepped,
 )
 
 
 @pytest.fixture(scope='module')
 def initial():
     return toys.make_initial()
-
-
-def stepped(method):
-    return jax.jit(functools.partial(programs.take_step, method))
 
 
 def test_methods_without_rationales_ignore_them(initial):
@@ -82,17 +78,21 @@ def test_mi_adds_its_term_to_dss(initial, variant):
     labels = STILL.decode(initial[0], predict, jnp.asarray(label_ids)[:, None])[:, 0]
     rationales_ = STILL.decode(initial[0], explain, jnp.asarray(rationale_ids))[:, 0]
 
-    def pool(logits, ids):
+    def pool(logits, ids, longest):
+        logits = np.asarray(logits, np.float64)
         probabilities = np.exp(logits - np.log(np.exp(logits).sum(-1, keepdims=True)))
-        real = ids != 0 if variant == 'masked' else np.ones_like(ids, bool)
+        # The official code pools over the padding of its batch, up to the longest target of it.
+        real = ids != 0 if variant == 'masked' else np.arange(len(ids)) < longest
         return probabilities[real].max(axis=0)
 
     values = []
     for i in range(B):
         if not batch['positive_mask'][i, 0]:
             continue
-        label = pool(np.asarray(labels[i], np.float64), label_ids[i])
-        rationale = pool(np.asarray(rationales_[i], np.float64), rationale_ids[i, 0])
+        label = pool(np.asarray(labels[i], np.float64), label_ids[i], _longest(label_ids))
+        rationale = pool(
+            np.asarray(rationales_[i], np.float64), rationale_ids[i, 0], _longest(rationale_ids)
+        )
         if variant == 'masked':
             values.append(-(label / label.sum() * np.log(rationale / rationale.sum())).sum())
         else:
@@ -100,3 +100,7 @@ def test_mi_adds_its_term_to_dss(initial, variant):
     expected = np.mean(values)
     np.testing.assert_allclose(plain['mutual_information_loss'][0], expected, rtol=1e-5)
     np.testing.assert_allclose(plain['loss'][0] - dss['loss'][0], 0.7 * expected, rtol=1e-4)
+
+
+def _longest(ids):
+    return max(np.count_nonzero(row) for row in ids.reshape(-1, ids.shape[-1]))

@@ -6,7 +6,6 @@ rationale`, clipping at 1, `torch.optim.AdamW`, and Hugging Face's linear schedu
 """
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +14,7 @@ import optax
 import pytest
 import safetensors.numpy
 
-from qcrd_jax.methods import optimizers, programs
+from qcrd_jax.methods import optimizers
 from qcrd_jax.methods.dss import Dss, Finetune
 from qcrd_jax.methods.state import TrainState
 from qcrd_jax.models import T5Student
@@ -25,6 +24,7 @@ torch = pytest.importorskip('torch')
 import transformers  # noqa: E402
 
 from tests.support import t5_reference  # noqa: E402
+from tests.support.toys import stepped  # noqa: E402
 
 FLAVOURS = {
     'v1.0': ({}, False),
@@ -101,7 +101,7 @@ def test_dss_loss_and_gradients(flavour, alpha, tmp_path):
     loss.backward()
 
     student, params = read(model, tmp_path / 'theirs')
-    step = jax.jit(functools.partial(programs.take_step, Dss(student, RECORD, alpha)))
+    step = stepped(Dss(student, RECORD, alpha))
     state = TrainState.create(params, RECORD)
     state, metrics = step(state, None, batch, jax.random.key(0))
 
@@ -146,7 +146,7 @@ def test_five_steps_of_fine_tuning(warmup, decay, tmp_path):
         clip_norm=1.0,
         weight_decay=decay,
     )
-    step = jax.jit(functools.partial(programs.take_step, Finetune(student, optimizer)))
+    step = stepped(Finetune(student, optimizer))
     state = TrainState.create(params, optimizer)
     for batch, norm in zip(batches, norms, strict=True):
         state, metrics = step(state, None, batch, jax.random.key(0))

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from qcrd_jax.data.batches import stacked
 from qcrd_jax.methods import optimizers, programs
 from qcrd_jax.methods.dss import Finetune
 from qcrd_jax.methods.objectives import Contrast, MutualInformation
@@ -53,44 +54,33 @@ def test_a_chunk_is_so_many_single_steps(initial, update_every):
     step, chunk = programs.step(method), programs.chunk(method)
     batches = [make_batch(t) for t in range(2 * lag)]
 
-    one, ring = (
-        make_state(initial, optimizer, discriminator_optimizer),
-        Ring.create(initial[0], lag),
-    )
-    single = []
-    for t, batch in enumerate(batches):
-        past = one.params
-        one, metrics = step(one, ring.generator(t), batch, KEY)
-        ring = ring.push(t, past)
-        single.append(float(metrics['loss'][0]))
+    def beginning():
+        state = make_state(initial, optimizer, discriminator_optimizer)
+        return Progress(state, Ring.create(initial[0], lag))
 
-    many, together = (
-        make_state(initial, optimizer, discriminator_optimizer),
-        Ring.create(initial[0], lag),
-    )
-    chunked = []
+    one, single = beginning(), []
+    for batch in batches:
+        one, metrics = step(one, batch, KEY)
+        single.append(float(metrics['loss'][0]))
+    many, chunked = beginning(), []
     for t in range(0, 2 * lag, lag):
-        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *batches[t : t + lag])
-        many, past, metrics = chunk(many, together.oldest_first(t), stacked, KEY)
-        together = Ring.from_oldest_first(past, t + lag)
+        many, metrics = chunk(many, stacked(batches[t : t + lag]), KEY)
         chunked.extend(np.asarray(metrics['loss'][0]).tolist())
     # Bit for bit on the machines we saw; another compiler may reorder a sum.
     np.testing.assert_allclose(chunked, single, rtol=1e-6)
-    assert_trees_close((many, together), (one, ring), rtol=1e-4, atol=1e-6)
+    assert_trees_close(many, one, rtol=1e-4, atol=1e-6)
 
 
 def test_a_generator_is_the_student_of_lag_steps_before(initial):
     # Through the compiled step with its donated buffers, on values.
     optimizer = optimizers.adamw(RATE)
     step = programs.step(Qcrd(STUDENT, optimizer, Contrast(), SAMPLING))
-    state, ring = make_state(initial, optimizer), Ring.create(initial[0], 2)
-    history = []
+    progress, history = Progress(make_state(initial, optimizer), Ring.create(initial[0], 2)), []
     for t in range(6):
+        state, ring = progress
         history.append(np.asarray(state.params['embedding']).copy())
         np.testing.assert_array_equal(ring.generator(t)['embedding'], history[max(t - 2, 0)])
-        past = state.params
-        state, _ = step(state, ring.generator(t), make_batch(t), KEY)
-        ring = ring.push(t, past)
+        progress, _ = step(progress, make_batch(t), KEY)
     assert np.abs(history[5] - history[4]).max() > 0
 
 
@@ -104,11 +94,9 @@ def test_a_step_is_traced_once(initial):
             return super().update(*arguments)
 
     step = programs.step(Counted(STUDENT, optimizer, Contrast(), SAMPLING))
-    state, ring = make_state(initial, optimizer), Ring.create(initial[0], 2)
+    progress = Progress(make_state(initial, optimizer), Ring.create(initial[0], 2))
     for t in range(5):
-        past = state.params
-        state, _ = step(state, ring.generator(t), make_batch(t), KEY)
-        ring = ring.push(t, past)
+        progress, _ = step(progress, make_batch(t), KEY)
     assert len(traces) == 1
 
 
@@ -121,6 +109,9 @@ class Batches:
     def __getitem__(self, step):
         return make_batch(100 * self.seed + step)
 
+    def window(self, step, count):
+        return stacked([self[t] for t in range(step, step + count)])
+
 
 def start(method, seed):
     state = make_state(INITIAL[seed], OPTIMIZER, OPTIMIZER if method == 'ring' else None)
@@ -130,14 +121,11 @@ def start(method, seed):
 
 def by_itself(method, seed, step, count):
     """One seed, step after step: its progress and its losses."""
-    (state, ring), losses = start(method, seed), []
+    progress, losses = start(method, seed), []
     for t in range(count):
-        past = state.params
-        generator = ring.generator(t) if ring else INITIAL[seed][0]
-        state, metrics = step(state, generator, Batches(seed)[t], KEYS[seed])
-        ring = ring.push(t, past) if ring else None
+        progress, metrics = step(progress, Batches(seed)[t], KEYS[seed], INITIAL[seed][0])
         losses.append(float(metrics['loss'][0]))
-    return Progress(state, ring), losses
+    return progress, losses
 
 
 # With a ring, five steps: two chunks of its length, a single step, one update of the discriminator.
@@ -166,9 +154,9 @@ def test_seeds_together_are_the_seeds_one_by_one(method, count):
 
 def test_what_is_stacked_comes_apart_again():
     runs = [start('ring', seed) for seed in range(SEEDS)]
-    stacked = programs.stack(runs)
+    together = programs.stack(runs)
     for seed, single in enumerate(runs):
-        assert_trees_close(programs.unstack(stacked, seed), single, rtol=0, atol=0)
+        assert_trees_close(programs.unstack(together, seed), single, rtol=0, atol=0)
 
 
 def test_an_update_that_is_not_due_is_not_computed():
@@ -176,6 +164,5 @@ def test_an_update_that_is_not_due_is_not_computed():
     step = functools.partial(programs.take_step, programs.over_seeds(METHODS['ring']))
     progress = programs.stack([start('ring', seed) for seed in range(SEEDS)])
     batches = programs.StackedBatches([Batches(seed) for seed in range(SEEDS)])[0]
-    generators = programs.stack_trees([params for params, _ in INITIAL])
-    jaxpr = jax.make_jaxpr(step)(progress.state, generators, batches, jnp.stack(KEYS))
+    jaxpr = jax.make_jaxpr(step)(progress, batches, jnp.stack(KEYS))
     assert any(equation.primitive.name == 'cond' for equation in jaxpr.eqns)

@@ -1,7 +1,6 @@
 """QCRD against the same written plainly: un-jitted, one rationale at a time, from the paper."""
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +12,13 @@ from qcrd_jax import losses
 from qcrd_jax.methods import optimizers, programs, rationales
 from qcrd_jax.methods.dss import Dss
 from qcrd_jax.methods.negatives import sample_negatives
-from qcrd_jax.methods.objectives import Contrast, MutualInformation, contrast_rationales
+from qcrd_jax.methods.objectives import (
+    Choice,
+    Contrast,
+    MutualInformation,
+    contrast_rationales,
+    select_rationales,
+)
 from qcrd_jax.methods.qcrd import Qcrd
 from qcrd_jax.models import T5Encoder, T5Student
 from qcrd_jax.models.discriminator import Discriminator, join
@@ -37,6 +42,7 @@ from tests.support.toys import (
     make_batch,
     make_state,
     on_device,
+    stepped,
 )
 
 
@@ -47,7 +53,7 @@ def initial():
 
 def metrics_of(method, state, batch):
     """Those of one step that samples nothing."""
-    return jax.jit(functools.partial(programs.take_step, method))(state, None, batch, KEY)[1]
+    return stepped(method)(state, None, batch, KEY)[1]
 
 
 def plain_adamw(params, gradient, clip):
@@ -65,16 +71,17 @@ def plain_adamw(params, gradient, clip):
 
 
 def plain_cross_entropies(params, context, groups, key):
-    """l(x, r) by question and rationale, token by token from the decoder's logits."""
+    """l(x, r) by question and rationale (ids, length), token by token from the logits."""
     width = max(len(group) for group in groups)
     targets = np.zeros((B, width, T), np.int32)
     for i, group in enumerate(groups):
-        targets[i, : len(group)] = group
+        for j, (ids, _) in enumerate(group):
+            targets[i, j] = ids
     log_probs = jax.nn.log_softmax(STUDENT.decode(params, context, jnp.asarray(targets), key))
     return [
         [
-            -sum(log_probs[i, j, t, ids[t]] for t in range(T) if ids[t] != 0) / np.sum(ids != 0)
-            for j, ids in enumerate(group)
+            -sum(log_probs[i, j, t, ids[t]] for t in range(length)) / length
+            for j, (ids, length) in enumerate(group)
         ]
         for i, group in enumerate(groups)
     ]
@@ -87,9 +94,9 @@ def plain_score(params, question, rationale):
 
 
 def plain_contexts(params, batch, key):
-    both = jnp.concatenate([batch['predict_ids'], batch['explain_ids']])
+    both = jnp.stack([batch['predict_ids'], batch['explain_ids']], axis=1)
     context = STUDENT.encode(params, both, both != 0, key)
-    return [jax.tree.map(lambda leaf, i=i: leaf[i : i + B], context) for i in (0, B)]
+    return [jax.tree.map(lambda leaf, i=i: leaf[:, i], context) for i in (0, 1)]
 
 
 def plain_qcrd_loss(params, present, discriminator, batch, negatives, contrast, key):
@@ -111,8 +118,12 @@ def plain_qcrd_loss(params, present, discriminator, batch, negatives, contrast, 
     ]
     prediction = sum(tokens) / len(tokens)
 
-    positives = [list(batch['positive_ids'][i][batch['positive_mask'][i]]) for i in range(B)]
-    sampled = [list(np.asarray(negatives.ids)[i]) for i in range(B)]
+    positives = [
+        [(ids, np.sum(ids != 0)) for ids in batch['positive_ids'][i][batch['positive_mask'][i]]]
+        for i in range(B)
+    ]
+    lengths = np.sum(negatives.token_mask, axis=-1)  # a sample may hold the pad token
+    sampled = [list(zip(np.asarray(negatives.ids)[i], lengths[i], strict=True)) for i in range(B)]
     groups = [pos + neg for pos, neg in zip(positives, sampled, strict=True)]
     entropies = plain_cross_entropies(params, explain, groups, rationale_key)
     values = plain_cross_entropies(present, present_explain, groups, rationale_key)
@@ -121,7 +132,7 @@ def plain_qcrd_loss(params, present, discriminator, batch, negatives, contrast, 
         count, value = len(positives[i]), [float(v) for v in values[i]]
 
         def score(j, i=i, group=group):
-            return plain_score(discriminator, batch['question_ids'][i], group[j])
+            return plain_score(discriminator, batch['question_ids'][i], group[j][0])
 
         total = 0.0
         if count:
@@ -143,7 +154,9 @@ def plain_discriminator_loss(params, batch, negatives, key):
         [batch['positive_mask'], np.ones((B, 2), bool), batch['negative_mask']], axis=1
     )
     joined = join(jnp.asarray(batch['question_ids']), jnp.asarray(ids), pad_id=0, eos_id=1)
-    exps = jnp.exp(DISCRIMINATOR.scores(params, *joined, key))
+    # A question's rationales lie behind one another, so that each may be scored by itself.
+    apart = [jnp.swapaxes(leaf, 0, 1) for leaf in joined]
+    exps = jnp.exp(DISCRIMINATOR.scores(params, *apart, key).T)
     values = [
         -jnp.log(exps[i, :M][mask[i, :M]].sum() / exps[i, M:][mask[i, M:]].sum())
         for i in range(B)
@@ -158,13 +171,12 @@ def test_one_qcrd_step_is_the_paper_written_plainly(initial):
     contrast = Contrast(margin=3.1, update_every=1)
     optimizer = discriminator_optimizer = optimizers.adamw(RATE, clip_norm=0.5)
     method = Qcrd(STUDENT, optimizer, contrast, SAMPLING, DISCRIMINATOR, discriminator_optimizer)
-    step = programs.step(method)
     batch = make_batch()
-    ring = Ring.create(jax.tree.map(lambda leaf: leaf * 1.1, initial[0]), 2)
-    generator = jax.tree.map(jnp.copy, ring.generator(0))
-    state, metrics = step(
-        make_state(initial, optimizer, discriminator_optimizer), ring.generator(0), batch, KEY
+    generator = jax.tree.map(lambda leaf: leaf * 1.1, initial[0])
+    progress = programs.Progress(
+        make_state(initial, optimizer, discriminator_optimizer), Ring.create(generator, 2)
     )
+    (state, _), metrics = programs.step(method)(progress, batch, KEY)
 
     student, discriminator = initial
     sampling_key, _, discriminator_key = jax.random.split(jax.random.fold_in(KEY, 0), 3)
@@ -226,14 +238,13 @@ def test_selecting_first_leaves_the_gradient_as_it_is(initial, scheme):
         return losses.sequence_cross_entropy(logits, jnp.asarray(group.ids), group.token_mask)
 
     def two_passes(params):
-        total, _, _ = contrast_rationales(
-            lambda group: decode(params, group),
-            lambda group: decode(initial[0], group),
-            score,
-            positives,
-            negatives,
-            contrast,
-            draw_key,
+        choice = Choice.of(draw_key, positives, negatives, scheme)
+        groups = select_rationales(
+            lambda group: entropies(initial[0], group), positives, negatives, contrast, choice
+        )
+        both = rationales.concatenate(*groups[:2])
+        total, _ = contrast_rationales(
+            entropies(params, both), score(both.ids), *groups[:2], contrast, groups[2]
         )
         return total.sum()
 
@@ -268,21 +279,10 @@ def test_with_one_rationale_of_each_kind_there_is_nothing_to_select(scheme):
         batch['positive_ids'][:1, :1], batch['positive_ids'][:1, :1] != 0, jnp.ones((1, 1), bool)
     )
 
-    def decode(group):
-        # Softmax gives the target exp(-2), then exp(-1), and shares the rest evenly.
-        entropies = jnp.array([2.0, 1.0])[None, :, None, None]
-        others = jnp.log((jnp.exp(entropies) - 1) / (CONFIG.vocab_size - 1))
-        return jnp.where(jax.nn.one_hot(group.ids, CONFIG.vocab_size) > 0, 0.0, others)
-
-    total, _, _ = contrast_rationales(
-        decode,
-        decode,
-        lambda ids: jnp.array([[0.5, 0.25]]),
-        one,
-        one,
-        Contrast(scheme=scheme),
-        KEY,
-    )
+    contrast = Contrast(scheme=scheme)
+    groups = select_rationales(pytest.fail, one, one, contrast, Choice())
+    values, scores = jnp.array([[2.0, 1.0]]), jnp.array([[0.5, 0.25]])
+    total, _ = contrast_rationales(values, scores, *groups[:2], contrast, groups[2])
     np.testing.assert_allclose(total, [1.3], rtol=1e-6)
 
 
@@ -293,7 +293,7 @@ def test_alpha_decays_once_per_update_of_the_discriminator(initial):
     config = dataclasses.replace(CONFIG, dropout_rate=0.0)
     small = Discriminator(T5Encoder(config))
     method = Qcrd(T5Student(config), optax.sgd(0.0), contrast, None, small, sgd)
-    step = jax.jit(functools.partial(programs.take_step, method))
+    step = stepped(method)
     state = make_state(initial, optax.sgd(0.0), sgd)
     batch = make_batch()
 

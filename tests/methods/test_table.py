@@ -14,7 +14,7 @@ from qcrd_jax.methods import METHODS, Entry, Method, Parts, optimizers, programs
 from qcrd_jax.methods.method import update_student
 from qcrd_jax.methods.metrics import single
 from qcrd_jax.methods.negatives import sample_negatives
-from qcrd_jax.methods.objectives import encode_both_tasks, label_loss
+from qcrd_jax.methods.objectives import decode, encode_both_tasks, labels_of
 from qcrd_jax.methods.rationales import NegativeSampling, Rationales
 from qcrd_jax.models.protocol import Student
 from tests.support.runs import small_config
@@ -90,16 +90,19 @@ class Unlikelihood:
         return sample_negatives(self.student, generators, batches, keys, self.negatives)
 
     def update(self, state, batch, sampled, key):
-        def loss_fn(params):
+        def loss_fn(params, inputs, first_row):
+            batch, sampled = inputs
             keys = jax.random.split(jax.random.fold_in(key, state.step), 3)
             predict, explain = encode_both_tasks(self.student, params, batch, keys[0])
-            prediction, _ = label_loss(self.student, params, predict, batch, keys[1])
-            logits = self.student.decode(params, explain, sampled.ids, keys[2])
-            p = jnp.exp(-losses.token_cross_entropy(logits, sampled.ids))
+            labels = labels_of(batch, self.student.pad_id)
+            groups = [(predict, labels), (explain, sampled)]
+            label, slips = decode(self.student, params, groups, keys[1:])
+            prediction = losses.masked_mean(label.token_losses(), labels.token_mask)
+            p = jnp.exp(-slips.token_losses())
             made_up = losses.masked_mean(-jnp.log1p(-jnp.minimum(p, 0.999)), sampled.token_mask)
             return prediction + self.weight * made_up, {'made_up': single(made_up)}
 
-        return update_student(state, self.optimizer, loss_fn)
+        return update_student(state, self.optimizer, loss_fn, (batch, sampled))
 
 
 def test_one_entry_adds_a_method(tmp_path, monkeypatch, capsys):

@@ -158,7 +158,7 @@ def test_bfloat16_stays_near_float32(model, request):
     (stack,) = {'body', 'decoder'} & set(weights)
     layer = weights[stack]['layers'][0]
     assert layer['attention_norm']['scale'].dtype == jnp.float32
-    assert layer['attention']['query'].dtype == jnp.bfloat16
+    assert layer['attention']['query_key_value'].dtype == jnp.bfloat16
     assert weights['head'].dtype == weights['embedding'].dtype == jnp.bfloat16
     cache = start(half, weights, rough, 3, 24)
     step, _ = jax.jit(half.decode_step)(weights, cache, jnp.full((2, 3), student.start_id))

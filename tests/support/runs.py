@@ -20,6 +20,8 @@ TIMINGS = {
     'negative_sampling_share',
     'training_hours',
     'pretraining_seconds',
+    'device_waiting',
+    'device_waiting_share',
 }
 CONFIG = """
 from qcrd_jax.config import base_config

@@ -36,7 +36,10 @@ class ToyEncoder:
     def take(self, params):
         return params
 
-    def states(self, params, tokens, mask, dropout_key=None):
+    remat = False
+    compute_dtype = jnp.dtype('float32')
+
+    def states(self, params, tokens, mask, dropout=None):
         return params['embedding'][tokens] * mask[..., None]
 
 
@@ -56,14 +59,26 @@ class ToyStudent(ToyEncoder):
     def cache_axes(self):
         return 0
 
-    def encode(self, params, tokens, mask, dropout_key=None):
-        return jnp.mean(self.states(params, tokens, mask), axis=1)  # [B, D]
+    def encode(self, params, tokens, mask, dropout=None):
+        total = jnp.sum(self.states(params, tokens, mask), axis=-2)  # [B, ..., D]
+        return total / jnp.maximum(jnp.sum(mask, axis=-1, keepdims=True), 1)
 
-    def decode(self, params, context, targets, dropout_key=None):
+    def decode_states(self, params, groups, dropout=None):
+        return [self._states(params, *group) for group in groups]
+
+    def head(self, params):
+        return params['embedding']
+
+    def narrowed(self, params, dtype):
+        return jax.tree.map(lambda leaf: leaf.astype(dtype), params)
+
+    def _states(self, params, context, targets):
         start = jnp.full_like(targets[..., :1], self.start_id)
         before = jnp.concatenate([start, targets[..., :-1]], axis=-1)
-        states = params['embedding'][before] + context[:, None, None]
-        return states @ params['embedding'].T
+        return params['embedding'][before] + context[:, None, None]
+
+    def decode(self, params, context, targets, dropout=None):
+        return self._states(params, context, targets) @ params['embedding'].T
 
     def cast_for_decoding(self, params):
         return params
@@ -74,6 +89,9 @@ class ToyStudent(ToyEncoder):
     def decode_step(self, params, cache, token):
         states = params['embedding'][token] + cache[:, None]
         return states @ params['embedding'].T, cache
+
+    def lengthen(self, params, cache, max_length):
+        return cache
 
 
 def use_toy_students(patch: pytest.MonkeyPatch) -> None:

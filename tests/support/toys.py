@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from qcrd_jax.methods import programs
 from qcrd_jax.methods.rationales import NegativeSampling
 from qcrd_jax.methods.state import DiscriminatorState, TrainState
 from qcrd_jax.models import T5Config, T5Encoder, T5Student
@@ -50,6 +51,7 @@ def make_batch(seed=0):
         'negative_ids': sequences(B, K, T) * negative_mask[..., None],
         'negative_mask': negative_mask,
         'example_mask': np.array([True, True, True, True]),
+        'rationale_limit': np.full(B, T, np.int32),
     }
 
 
@@ -63,6 +65,19 @@ def make_state(initial, optimizer, discriminator_optimizer=None):
     if discriminator_optimizer is not None:
         state = DiscriminatorState.create(discriminator, discriminator_optimizer)
     return TrainState.create(student, optimizer, state)
+
+
+def stepped(method):
+    """The compiled step of a method without a ring, on a generator that it is given."""
+
+    @jax.jit
+    def step(state, generator, batch, key):
+        progress, metrics = programs.take_step(
+            method, programs.Progress(state, None), batch, key, generator
+        )
+        return progress.state, metrics
+
+    return step
 
 
 def assert_trees_close(actual, expected, **tolerance):

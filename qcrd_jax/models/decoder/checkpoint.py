@@ -244,27 +244,29 @@ def _places(config: DecoderConfig) -> dict[str, Place]:
     }
     if not c.tied_head:
         places[_HEAD] = Place(('head',), None, table)
-    vectors = {
-        'input_layernorm.weight': ('attention_norm/scale', c.d_model),
-        'post_attention_layernorm.weight': ('feed_forward_norm/scale', c.d_model),
-    }
-    matrices = {'self_attn.o_proj.weight': ('attention/out', (c.d_model, queries))}
-    for letter, ours, width in (('q', 'query', queries), ('k', 'key', keys), ('v', 'value', keys)):
-        name = f'self_attn.{letter}_proj'
-        matrices[f'{name}.weight'] = (f'attention/{ours}', (width, c.d_model))
+    in_layer: dict[str, Place] = {}
+
+    def add(name: str, path: str, shape: tuple[int, ...], columns: Any = None) -> None:
+        path_of_layers = ('body', 'layers', *path.split('/'))
+        in_layer[name] = Place(path_of_layers, None, shape, len(shape) == 2, columns)
+
+    add('input_layernorm.weight', 'attention_norm/scale', (c.d_model,))
+    add('post_attention_layernorm.weight', 'feed_forward_norm/scale', (c.d_model,))
+    joined, start = 'attention/query_key_value', 0
+    for letter, width in (('q', queries), ('k', keys), ('v', keys)):
+        name, columns = f'self_attn.{letter}_proj', (start, queries + 2 * keys)
+        add(f'{name}.weight', joined, (width, c.d_model), columns)
         if c.qkv_bias:
-            vectors[f'{name}.bias'] = (f'attention/{ours}_bias', width)
+            add(f'{name}.bias', f'{joined}_bias', (width,), columns)
+        start += width
+    add('self_attn.o_proj.weight', 'attention/out', (c.d_model, queries))
     if c.qk_norm:
-        vectors['self_attn.q_norm.weight'] = ('attention/query_norm/scale', c.d_kv)
-        vectors['self_attn.k_norm.weight'] = ('attention/key_norm/scale', c.d_kv)
+        add('self_attn.q_norm.weight', 'attention/query_norm/scale', (c.d_kv,))
+        add('self_attn.k_norm.weight', 'attention/key_norm/scale', (c.d_kv,))
     for name in ('gate', 'up'):
-        matrices[f'mlp.{name}_proj.weight'] = (f'feed_forward/{name}', (c.d_ff, c.d_model))
-    matrices['mlp.down_proj.weight'] = ('feed_forward/down', (c.d_model, c.d_ff))
+        add(f'mlp.{name}_proj.weight', f'feed_forward/{name}', (c.d_ff, c.d_model))
+    add('mlp.down_proj.weight', 'feed_forward/down', (c.d_model, c.d_ff))
     for i in range(c.num_layers):
-        for name, (path, length) in vectors.items():
-            place = Place(('body', 'layers', *path.split('/')), i, (length,))
-            places[f'model.layers.{i}.{name}'] = place
-        for name, (path, shape) in matrices.items():
-            place = Place(('body', 'layers', *path.split('/')), i, shape, transposed=True)
-            places[f'model.layers.{i}.{name}'] = place
+        for name, place in in_layer.items():
+            places[f'model.layers.{i}.{name}'] = place._replace(layer=i)
     return places

@@ -2,12 +2,14 @@
 
 A sequence is what is there already (the `past`: a question's keys and values, which its R
 rationales share) and what is computed (its `own` tokens, [B, R, T]); one softmax goes over both.
-Reading a question is the same thing with R = 1 and no past.
+Reading a question is the same thing with R = 1 and no past. Groups of sequences, each with a past,
+R and T of its own, lie one after another in one stream [B, U, D].
 
 In shapes, G is the number of heads of keys and values, and Q that of the query heads of each.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -17,7 +19,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from qcrd_jax.models.decoder.config import DecoderConfig
-from qcrd_jax.models.layers import Dropout, RMSNorm, scan_layers, write_column
+from qcrd_jax.models.dropout import Draws, drop
+from qcrd_jax.models.layers import RMSNorm, joined_rows, parted_rows, scan_layers, write_column
 
 _INITIAL = nn.initializers.normal(0.02)  # of every matrix, as transformers draws them
 
@@ -82,6 +85,18 @@ class Past(NamedTuple):
     mask: Bool[Array, 'B S']
 
 
+class Seen(NamedTuple):
+    """What the sequences of a group see of themselves.
+
+    Attributes:
+      rotation: at their positions.
+      mask: True where a token sees another one.
+    """
+
+    rotation: Rotation
+    mask: Bool[Array, '_ T T']
+
+
 class Attention(nn.Module):
     """Attention with fewer heads of keys and values than of queries, and rotary positions."""
 
@@ -90,35 +105,46 @@ class Attention(nn.Module):
 
     def setup(self):
         c = self.config
-        widths = {name: c.num_kv_heads * c.d_kv for name in ('key', 'value')}
-        widths['query'] = c.num_heads * c.d_kv
-        # Flax draws parameters in the order in which they are asked for.
-        self.projections = {
-            name: (
-                self.param(name, _INITIAL, (c.d_model, width)),
-                self.param(f'{name}_bias', nn.initializers.zeros, (width,)) if c.qkv_bias else None,
-            )
-            for name, width in widths.items()
-        }
+        width = (c.num_heads + 2 * c.num_kv_heads) * c.d_kv
+        self.query_key_value = self.param('query_key_value', _INITIAL, (c.d_model, width))
+        if c.qkv_bias:
+            zeros = nn.initializers.zeros
+            self.query_key_value_bias = self.param('query_key_value_bias', zeros, (width,))
         if c.qk_norm:
             self.query_norm = RMSNorm(c.norm_epsilon, self.dtype)
             self.key_norm = RMSNorm(c.norm_epsilon, self.dtype)
         self.out = self.param('out', _INITIAL, (c.num_heads * c.d_kv, c.d_model))
-        self.dropout = Dropout(c.dropout_rate, shared_axis=2)  # of [B, G, R, Q, T, S + T]
 
     def __call__(
-        self, x: jax.Array, rotation: Rotation, mask: jax.Array, past: Past
-    ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-        """Attends from x [B, R, T, D] to the past and, where `mask` allows, to x itself.
+        self,
+        x: jax.Array,
+        groups: tuple[tuple[int, int], ...],
+        seen: Sequence[Seen],
+        pasts: Sequence[Past],
+        draws: Sequence[Draws | None],
+    ) -> tuple[jax.Array, list[tuple[jax.Array, jax.Array]]]:
+        """Attends from x [B, U, D] to the past of each group and, where it may, to x itself.
 
         Returns:
-          The output [B, R, T, D], and the keys and values [B, R, T, G, H] of x.
+          The output [B, U, D], and the keys and values [B, R, T, G, H] of every group.
         """
-        queries, keys, values = self._project(x, rotation)
+        projected, mixed, own = parted_rows(self._projected(x), groups), [], []
+        for part, view, past, each in zip(projected, seen, pasts, draws, strict=True):
+            queries, keys, values = self._parted(part, view.rotation)
+            mixed.append(self._attended(queries, keys, values, view.mask, past, each))
+            own.append((keys, values))
+        return self._out(joined_rows(mixed)), own
+
+    def _attended(self, queries, keys, values, mask, past, draws):
+        """Returns [B, R, T, N * H] of one group."""
         own = jnp.einsum('brtgqh,brugh->bgrqtu', queries, keys, preferred_element_type=jnp.float32)
         before, own = self._weights(queries, past, own, mask[:, None, None, None])
+        # Apart, so that the masks depend on no length; those of [B, G, R, Q, T, *] serve all R.
+        rate = self.config.dropout_rate
+        before = drop(before, rate, draws, site=0, shared_axis=2)
+        own = drop(own, rate, draws, site=1, shared_axis=2)
         mixed = self._mix_past(before, past) + jnp.einsum('bgrqtu,brugh->brtgqh', own, values)
-        return self._merge(mixed), (keys, values)
+        return _merged(mixed)
 
     def step(
         self,
@@ -137,7 +163,7 @@ class Attention(nn.Module):
         Returns:
           The output [B, R, 1, D], and keys and values with the column at `position` written.
         """
-        queries, key, value = self._project(x, rotation)
+        queries, key, value = self._parted(self._projected(x), rotation)
         batch, rows, _, groups, shared, size = queries.shape
         sequences, length, _ = keys.shape
         keys, values = write_column(keys, key, position), write_column(values, value, position)
@@ -151,21 +177,22 @@ class Attention(nn.Module):
         before, own = self._weights(queries, past, own, jnp.arange(length) <= position)
         own = own.swapaxes(1, 2).reshape(sequences, shared, length)
         mixed = self._mix_past(before, past) + (own @ values).reshape(queries.shape)
-        return self._merge(mixed), keys, values
+        return self._out(_merged(mixed)), keys, values
 
-    def _project(self, x, rotation):
+    def _projected(self, x):
+        """Returns queries, keys and values of x [..., D], side by side."""
+        y = x @ self.query_key_value.astype(self.dtype)
+        return y + self.query_key_value_bias.astype(self.dtype) if self.config.qkv_bias else y
+
+    def _parted(self, projected, rotation):
         """Returns turned queries [B, R, T, G, Q, H], turned keys and values [B, R, T, G, H]."""
-        c = self.config
-
-        def project(name, *heads):
-            matrix, bias = self.projections[name]
-            y = x @ matrix.astype(self.dtype)
-            if bias is not None:
-                y = y + bias.astype(self.dtype)
-            return y.reshape(*x.shape[:3], *heads, c.d_kv)
-
-        queries = project('query', c.num_kv_heads, c.num_heads // c.num_kv_heads)
-        keys, values = (project(name, c.num_kv_heads) for name in ('key', 'value'))
+        c, lead = self.config, projected.shape[:3]
+        width = c.num_kv_heads * c.d_kv
+        queries, keys, values = jnp.split(
+            projected, [c.num_heads * c.d_kv, c.num_heads * c.d_kv + width], axis=-1
+        )
+        queries = queries.reshape(*lead, c.num_kv_heads, c.num_heads // c.num_kv_heads, c.d_kv)
+        keys, values = (part.reshape(*lead, c.num_kv_heads, c.d_kv) for part in (keys, values))
         if c.qk_norm:
             queries, keys = self.query_norm(queries), self.key_norm(keys)
         return rotation.turn(queries), rotation.turn(keys), values
@@ -185,13 +212,18 @@ class Attention(nn.Module):
             jnp.where(own_mask, own * scale, least),
         ]
         weights = jax.nn.softmax(jnp.concatenate(scores, axis=-1), axis=-1).astype(self.dtype)
-        return jnp.split(self.dropout(weights), [before.shape[-1]], axis=-1)
+        return jnp.split(weights, [before.shape[-1]], axis=-1)
 
     def _mix_past(self, weights, past):
         return jnp.einsum('bgrqts,bgsh->brtgqh', weights, past.values)
 
-    def _merge(self, mixed):
-        return mixed.reshape(*mixed.shape[:3], -1) @ self.out.astype(self.dtype)
+    def _out(self, mixed):
+        return mixed @ self.out.astype(self.dtype)
+
+
+def _merged(mixed: jax.Array) -> jax.Array:
+    """Returns [B, R, T, N * H] for heads [B, R, T, G, Q, H]."""
+    return mixed.reshape(*mixed.shape[:3], -1)
 
 
 class FeedForward(nn.Module):
@@ -212,10 +244,17 @@ class FeedForward(nn.Module):
 
 
 class Layer(nn.Module):
-    """Attention and feed-forward, each normed before and added to the stream."""
+    """Attention and feed-forward, each normed before and added to the stream.
+
+    Attributes:
+      config: the architecture.
+      dtype: of the matrix products.
+      groups: (R, T) of the groups of sequences.
+    """
 
     config: DecoderConfig
     dtype: Any
+    groups: tuple[tuple[int, int], ...] = ()
 
     def setup(self):
         c = self.config
@@ -227,15 +266,16 @@ class Layer(nn.Module):
     def __call__(
         self,
         x: jax.Array,
-        rotation: Rotation,
-        mask: jax.Array,
-        past_mask: jax.Array,
-        past_keys: jax.Array,
-        past_values: jax.Array,
-    ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-        """All tokens at once: x [B, R, T, D]; returns the output, and keys and values of x."""
-        past = Past(past_keys, past_values, past_mask)
-        mixed, own = self.attention(self.attention_norm(x), rotation, mask, past)
+        layer: jax.Array,
+        draws: tuple[Draws | None, ...],
+        seen: tuple[Seen, ...],
+        past_masks: tuple[jax.Array, ...],
+        past_keys_values: tuple[tuple[jax.Array, jax.Array], ...],
+    ) -> tuple[jax.Array, list[tuple[jax.Array, jax.Array]]]:
+        """All tokens at once: x [B, U, D]; returns the output, and keys and values of x."""
+        draws = tuple(each and each.in_layer(layer) for each in draws)
+        pasts = [Past(*own, mask) for own, mask in zip(past_keys_values, past_masks, strict=True)]
+        mixed, own = self.attention(self.attention_norm(x), self.groups, seen, pasts, draws)
         return self._rest(x + mixed), own
 
     def step(self, x, rotation, keys, values, position, past):
@@ -258,20 +298,36 @@ class Body(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: jax.Array, rotation: Rotation, mask: jax.Array, past: Past
-    ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-        """Runs tokens x [B, R, T, D] that see each other where `mask` [B, T, T] is True.
+        self,
+        sequences: Sequence[jax.Array],
+        seen: Sequence[Seen],
+        pasts: Sequence[Past],
+        draws: Sequence[Draws | None],
+    ) -> tuple[list[jax.Array], list[tuple[jax.Array, jax.Array]]]:
+        """Runs groups of sequences [B, R, T, D] in one pass.
+
+        Args:
+          sequences: of every group.
+          seen: of every group.
+          pasts: of every group.
+          draws: of every group.
 
         Returns:
-          The states that the head reads out, and the keys and values [B, layers, R, T, G, H].
+          The states that the head reads out, [B, R, T, D], and the keys and values
+          [B, layers, R, T, G, H], of every group.
         """
-        c = self.config
-        by_layer = (nn.broadcast, nn.broadcast, nn.broadcast, 1, 1)
+        c, groups = self.config, tuple((part.shape[1], part.shape[2]) for part in sequences)
+        by_layer = (0, nn.broadcast, nn.broadcast, nn.broadcast, 1)
         scanned = scan_layers(Layer, c.num_layers, remat=self.remat, in_axes=by_layer, out_axes=1)
-        x, own = scanned(c, self.dtype, name='layers')(
-            x, rotation, mask, past.mask, past.keys, past.values
+        x, own = scanned(c, self.dtype, name='layers', groups=groups)(
+            joined_rows(sequences),
+            jnp.arange(c.num_layers),
+            tuple(draws),
+            tuple(seen),
+            tuple(past.mask for past in pasts),
+            tuple((past.keys, past.values) for past in pasts),
         )
-        return self.final(x), own
+        return parted_rows(self.final(x), groups), own
 
     @nn.compact
     def final(self, x: jax.Array) -> jax.Array:

@@ -9,17 +9,27 @@ and the keys and values of the prompt are computed once for all rationales of a 
 """
 
 import dataclasses
+import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from qcrd_jax.models.base import EncoderBase, StudentBase, apply, stacked_axes, unstack
+from qcrd_jax.models.base import (
+    EncoderBase,
+    StudentBase,
+    apply,
+    longer_buffers,
+    stacked_axes,
+    unstack,
+)
 from qcrd_jax.models.decoder import layers as decoder_layers
 from qcrd_jax.models.decoder.config import DecoderConfig
+from qcrd_jax.models.dropout import draws_of
 from qcrd_jax.models.layers import last_true
-from qcrd_jax.models.protocol import Params
+from qcrd_jax.models.protocol import Dropping, Params
 
 
 class DecoderContext(NamedTuple):
@@ -32,10 +42,10 @@ class DecoderContext(NamedTuple):
       lengths: how many those are, hence the position of the first token of an answer.
     """
 
-    keys: Float[Array, 'B layers G S H']
-    values: Float[Array, 'B layers G S H']
-    mask: Bool[Array, 'B S']
-    lengths: Int[Array, ' B']
+    keys: Float[Array, 'B *prompts layers G S H']
+    values: Float[Array, 'B *prompts layers G S H']
+    mask: Bool[Array, 'B *prompts S']
+    lengths: Int[Array, ' B *prompts']
 
 
 class DecoderCache(NamedTuple):
@@ -91,35 +101,40 @@ class DecoderStudent(StudentBase):
     def encode(
         self,
         params: Params,
-        tokens: Int[Array, 'B S'],
-        mask: Bool[Array, 'B S'],
-        dropout_key: jax.Array | None = None,
+        tokens: Int[Array, 'B *prompts S'],
+        mask: Bool[Array, 'B *prompts S'],
+        dropout: Dropping = None,
     ) -> DecoderContext:
         """Reads each question once, all but an EOS at its end: the answer is still to come."""
         mask = _without_last_eos(tokens, mask, self.eos_id)
-        _, own = self.encoder.read(params, tokens, mask, dropout_key)
+        _, own = self.encoder.read(params, tokens, mask, dropout)
         keys, values = (jnp.swapaxes(leaf[:, :, 0], 2, 3) for leaf in own)
+        lead = tokens.shape[:-1]
+        keys, values = (leaf.reshape(*lead, *leaf.shape[1:]) for leaf in (keys, values))
         return DecoderContext(keys, values, mask, jnp.sum(mask, axis=-1, dtype=jnp.int32))
 
-    def decode(
+    def decode_states(
         self,
         params: Params,
-        context: DecoderContext,
-        targets: Int[Array, 'B R T'],
-        dropout_key: jax.Array | None = None,
-    ) -> Float[Array, 'B R T V']:
-        """Returns the logits of the targets, teacher-forced."""
-        places = jnp.arange(targets.shape[-1])
+        groups: Sequence[tuple[DecoderContext, Int[Array, 'B _ _']]],
+        dropout: Sequence[Dropping] | None = None,
+    ) -> list[Float[Array, 'B _ _ D']]:
+        """Returns what the head reads of the targets of every group, in one pass."""
+
+        def seen(context: DecoderContext, ids: jax.Array) -> decoder_layers.Seen:
+            places = jnp.arange(ids.shape[-1])
+            rotation = decoder_layers.Rotation.at(self.config, context.lengths[:, None] + places)
+            return decoder_layers.Seen(rotation, (places[None, :] <= places[:, None])[None])
+
         states, _ = apply(
             decoder_layers.Body(self.config, self.compute_dtype, self.remat),
             params['body'],
-            self.embed_shifted(params, targets),
-            decoder_layers.Rotation.at(self.config, context.lengths[:, None] + places),
-            (places[None, :] <= places[:, None])[None],
-            decoder_layers.Past(context.keys, context.values, context.mask),
-            dropout_key=dropout_key,
+            [self.embed_shifted(params, ids) for _, ids in groups],
+            [seen(*group) for group in groups],
+            [decoder_layers.Past(c.keys, c.values, c.mask) for c, _ in groups],
+            [draws_of(each) for each in dropout or [None] * len(groups)],
         )
-        return self.read_out(params, states)
+        return states
 
     def cast_for_decoding(self, params: Params) -> Params:
         """Casts and unstacks the body; the head and the embedding are cast too."""
@@ -172,6 +187,14 @@ class DecoderStudent(StudentBase):
         cache = cache._replace(keys=tuple(keys), values=tuple(values), position=cache.position + 1)
         return self.read_out(params, x)[:, :, 0], cache
 
+    def lengthen(self, params: Params, cache: DecoderCache, max_length: int) -> DecoderCache:
+        """Returns the cache with longer buffers; the parameters are not needed."""
+        del params
+        return cache._replace(
+            keys=longer_buffers(cache.keys, max_length),
+            values=longer_buffers(cache.values, max_length),
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class DecoderEncoder(EncoderBase):
@@ -190,10 +213,10 @@ class DecoderEncoder(EncoderBase):
         position, mask = jnp.zeros((1, 1), jnp.int32), jnp.ones((1, 1, 1), bool)
         variables = decoder_layers.Body(c, jnp.float32).init(
             body_key,
-            jnp.zeros((1, 1, 1, c.d_model)),
-            decoder_layers.Rotation.at(c, position),
-            mask,
-            _no_past(c, jnp.float32, 1),
+            [jnp.zeros((1, 1, 1, c.d_model))],
+            [decoder_layers.Seen(decoder_layers.Rotation.at(c, position), mask)],
+            [_no_past(c, jnp.float32, 1)],
+            [None],
         )
         return {'embedding': _random_table(c, embedding_key), 'body': variables['params']}
 
@@ -204,37 +227,43 @@ class DecoderEncoder(EncoderBase):
     def states(
         self,
         params: Params,
-        tokens: Int[Array, 'B S'],
-        mask: Bool[Array, 'B S'],
-        dropout_key: jax.Array | None = None,
-    ) -> Float[Array, 'B S D']:
+        tokens: Int[Array, 'B *prompts S'],
+        mask: Bool[Array, 'B *prompts S'],
+        dropout: Dropping = None,
+    ) -> Float[Array, 'B *prompts S D']:
         """Returns the states after the final norm, EOS included wherever it stands."""
-        return self.read(params, tokens, mask, dropout_key)[0][:, 0]
+        states, _ = self.read(params, tokens, mask, dropout)
+        return states.reshape(*tokens.shape, -1)
 
     def read(
         self,
         params: Params,
-        tokens: Int[Array, 'B S'],
-        mask: Bool[Array, 'B S'],
-        dropout_key: jax.Array | None = None,
-    ) -> tuple[Float[Array, 'B 1 S D'], tuple[jax.Array, jax.Array]]:
+        tokens: Int[Array, 'B *prompts S'],
+        mask: Bool[Array, 'B *prompts S'],
+        dropout: Dropping = None,
+    ) -> tuple[Float[Array, 'X 1 S D'], tuple[jax.Array, jax.Array]]:
         """Runs texts; the real tokens stand at the positions 0, 1, ... wherever the padding is.
 
         Returns:
-          The states, and the keys and values [B, layers, 1, S, G, H] of all layers.
+          The states, and the keys and values [X, layers, 1, S, G, H] of all layers; X is the number
+          of texts, prompts of the same question side by side.
         """
+        prompts, draws = math.prod(tokens.shape[1:-1]), draws_of(dropout)
+        draws = draws and draws._replace(first_row=draws.first_row * prompts)
+        tokens, mask = (x.reshape(-1, x.shape[-1]) for x in (tokens, mask))
         positions = jnp.maximum(jnp.cumsum(mask, axis=-1) - 1, 0)
         places = jnp.arange(tokens.shape[1])
         causal = places[None, :] <= places[:, None]
-        return apply(
+        rotation = decoder_layers.Rotation.at(self.config, positions)
+        states, own = apply(
             decoder_layers.Body(self.config, self.compute_dtype, self.remat),
             params['body'],
-            self.embed(params, tokens[:, None]),
-            decoder_layers.Rotation.at(self.config, positions),
-            causal & mask[:, None, :],
-            _no_past(self.config, self.compute_dtype, tokens.shape[0]),
-            dropout_key=dropout_key,
+            [self.embed(params, tokens[:, None])],
+            [decoder_layers.Seen(rotation, causal & mask[:, None, :])],
+            [_no_past(self.config, self.compute_dtype, tokens.shape[0])],
+            [draws],
         )
+        return states[0], own[0]
 
 
 def _no_past(config: DecoderConfig, dtype: Any, batch: int) -> decoder_layers.Past:

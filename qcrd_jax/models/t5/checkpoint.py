@@ -32,6 +32,11 @@ _FIELDS = {
     'eos_id': 'eos_token_id',
     'start_id': 'decoder_start_token_id',
 }
+# What the projections of an attention are called here, and whose columns stand side by side.
+_PROJECTIONS = {
+    'attention': {'query_key_value': 'qkv'},
+    'cross': {'query': 'q', 'key_value': 'kv'},
+}
 # Early releases carry it; the models do not read it, for cross-attention has no position bias.
 _STRAY = 'decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight'
 
@@ -121,8 +126,9 @@ def _places(config: T5Config, stacks: tuple[str, ...] = ('encoder', 'decoder')) 
     def add(name, path, layer, shape):
         places[f'{name}.weight'] = Place(path, layer, shape)
 
-    def linear(name, path, layer, inputs, outputs):
-        places[f'{name}.weight'] = Place(path, layer, (outputs, inputs), transposed=True)
+    def linear(name, path, layer, inputs, outputs, columns=None):
+        shape = (outputs, inputs)
+        places[f'{name}.weight'] = Place(path, layer, shape, transposed=True, columns=columns)
 
     for stack in stacks:
         layers = c.encoder_layers if stack == 'encoder' else c.decoder_layers
@@ -140,8 +146,11 @@ def _places(config: T5Config, stacks: tuple[str, ...] = ('encoder', 'decoder')) 
             for j, (theirs, ours) in enumerate(attentions):
                 block, root = f'{stack}.block.{i}.layer.{j}', (stack, 'layers')
                 add(f'{block}.layer_norm', (*root, f'{ours}_norm', 'scale'), i, (c.d_model,))
-                for letter, name in (('q', 'query'), ('k', 'key'), ('v', 'value')):
-                    linear(f'{block}.{theirs}.{letter}', (*root, ours, name), i, c.d_model, inner)
+                for name, letters in _PROJECTIONS[ours].items():
+                    for column, letter in enumerate(letters):
+                        columns = (column * inner, len(letters) * inner)
+                        path = (*root, ours, name)
+                        linear(f'{block}.{theirs}.{letter}', path, i, c.d_model, inner, columns)
                 linear(f'{block}.{theirs}.o', (*root, ours, 'out'), i, inner, c.d_model)
             block = f'{stack}.block.{i}.layer.{len(attentions)}'
             add(f'{block}.layer_norm', (*root, 'feed_forward_norm', 'scale'), i, (c.d_model,))

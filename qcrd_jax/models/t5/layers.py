@@ -1,137 +1,26 @@
 """The layers of T5 as Flax Linen modules: two stacks, each scanned over its layers.
 
-Heads stand before positions in every attention array, so that both products of attention are
-matrix products over the last two axes and no cache is transposed while decoding.
+Groups of targets, each with a context, R and T of its own, lie one after another in the decoder's
+stream [B, U, D], so that what acts on single tokens acts once on all of them.
 """
 
-import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
-from qcrd_jax.models.layers import Dropout, RMSNorm, scan_layers, write_column
+from qcrd_jax.models.dropout import Draws, drop
+from qcrd_jax.models.layers import RMSNorm, joined_rows, parted_rows, scan_layers
+from qcrd_jax.models.t5.attention import Attention, relative_buckets
 from qcrd_jax.models.t5.config import ACTIVATIONS, T5Config
 
-
-def relative_buckets(
-    distances: np.ndarray, *, bidirectional: bool, num_buckets: int, max_distance: int
-) -> np.ndarray:
-    """Returns the bucket of each distance (key position minus query position).
-
-    Near distances have a bucket each; farther ones share buckets that widen with the logarithm up
-    to `max_distance`. The float32 arithmetic is that of the published checkpoints' own code.
-    """
-    if bidirectional:
-        num_buckets //= 2
-        offset = np.where(distances > 0, num_buckets, 0)
-        distances = np.abs(distances)
-    else:
-        offset = 0
-        distances = np.maximum(-distances, 0)
-    exact = num_buckets // 2
-    ratio = np.maximum(distances, 1).astype(np.float32) / np.float32(exact)
-    scale = np.float32(math.log(max_distance / exact))
-    far = exact + (np.log(ratio) / scale * np.float32(num_buckets - exact)).astype(np.int32)
-    far = np.minimum(far, num_buckets - 1)
-    return (offset + np.where(distances < exact, distances, far)).astype(np.int32)
-
-
-class Attention(nn.Module):
-    """T5's attention: no scaling of the scores, no biases in the projections.
-
-    Projections are matrices [D, N * H]: a weight with an axis of heads would be transposed for
-    every token that is decoded.
-    """
-
-    config: T5Config
-    dtype: Any
-    shared_axis: int | None = None
-
-    def setup(self):
-        c = self.config
-        normal, inner = nn.initializers.normal, c.num_heads * c.d_kv
-        self.query = self.param('query', normal((c.d_model * c.d_kv) ** -0.5), (c.d_model, inner))
-        self.key = self.param('key', normal(c.d_model**-0.5), (c.d_model, inner))
-        self.value = self.param('value', normal(c.d_model**-0.5), (c.d_model, inner))
-        self.out = self.param('out', normal(inner**-0.5), (inner, c.d_model))
-        self.dropout = Dropout(c.dropout_rate, self.shared_axis)
-
-    def queries(self, x: jax.Array) -> jax.Array:
-        """Returns [..., N, T, H] for x [..., T, D]."""
-        return self._split(x @ self.query.astype(self.dtype))
-
-    def keys_values(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Returns keys and values [..., N, T, H] for x [..., T, D]."""
-        keys, values = (x @ weight.astype(self.dtype) for weight in (self.key, self.value))
-        return self._split(keys), self._split(values)
-
-    def attend(
-        self,
-        queries: jax.Array,
-        keys: jax.Array,
-        values: jax.Array,
-        mask: jax.Array,
-        bias: jax.Array | None = None,
-    ) -> jax.Array:
-        """Returns [..., T, D] for queries [..., N, T, H] and keys and values [..., N, S, H].
-
-        Where a query may see no key at all, its weights are uniform, hence finite.
-        """
-        weights = self._weights(queries, keys, mask, bias)
-        return self._merge(self.dropout(weights) @ values)
-
-    def attend_cached(
-        self,
-        x: jax.Array,
-        keys: jax.Array,
-        values: jax.Array,
-        position: jax.Array,
-        mask: jax.Array,
-        bias: jax.Array,
-    ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """As `attend`, for one token x [B, R, 1, D] and what is cached of those before it.
-
-        Keys and values are [B * R * N, T, H]: with the axes apart, XLA reshapes them for its
-        matrix products, and for that copies them several times per token.
-
-        Returns:
-          The output [B, R, 1, D], and keys and values with the column at `position` written.
-        """
-        queries, (key, value) = self.queries(x), self.keys_values(x)
-        keys, values = write_column(keys, key, position), write_column(values, value, position)
-        single = queries.reshape(keys.shape[0], 1, keys.shape[2])
-        weights = self._weights(single, keys, mask, bias)
-        return self._merge((weights @ values).reshape(queries.shape)), keys, values
-
-    def attend_context(
-        self, x: jax.Array, keys: jax.Array, values: jax.Array, mask: jax.Array
-    ) -> jax.Array:
-        """As `attend`, from x [B, R, T, D] to one context [B, N, S, H] that the R rows share."""
-        batch, rows, length, width = x.shape
-        queries = self.queries(x.reshape(batch, rows * length, width))
-        weights = self._weights(queries, keys, mask, None)
-        # The mask of dropout is laid over [B, N, R, T, S] so that the R rows share it.
-        shape = weights.shape
-        weights = self.dropout(weights.reshape(*shape[:2], rows, length, -1)).reshape(shape)
-        return self._merge(weights @ values).reshape(x.shape)
-
-    def _split(self, x: jax.Array) -> jax.Array:
-        x = x.reshape(*x.shape[:-1], self.config.num_heads, self.config.d_kv)
-        return jnp.swapaxes(x, -2, -3)
-
-    def _merge(self, x: jax.Array) -> jax.Array:
-        x = jnp.swapaxes(x, -2, -3)
-        return x.reshape(*x.shape[:-2], -1) @ self.out.astype(self.dtype)
-
-    def _weights(self, queries, keys, mask, bias):
-        scores = jnp.einsum('...th,...sh->...ts', queries, keys, preferred_element_type=jnp.float32)
-        if bias is not None:
-            scores = scores + bias.astype(jnp.float32)
-        scores = jnp.where(mask, scores, jnp.finfo(jnp.float32).min)
-        return jax.nn.softmax(scores, axis=-1).astype(self.dtype)
+# Sites of dropout: in a layer (an attention has two: its weights and its output; so has a
+# feed-forward: its inner units and its output), and before and after the layers.
+_ATTENTION, _CROSS, _FEED_FORWARD, _BEFORE, _AFTER = 0, 2, 4, 6, 7
 
 
 class FeedForward(nn.Module):
@@ -139,18 +28,17 @@ class FeedForward(nn.Module):
 
     config: T5Config
     dtype: Any
-    shared_axis: int | None = None
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, dropped: Callable[[jax.Array], jax.Array]) -> jax.Array:
+        """Takes x [..., D] and `dropped`, what drops out between the projections."""
         c = self.config
         activation = ACTIVATIONS[c.activation]
         wide, narrow = nn.initializers.normal(c.d_model**-0.5), nn.initializers.normal(c.d_ff**-0.5)
         inner = activation(x @ self.param('in', wide, (c.d_model, c.d_ff)).astype(self.dtype))
         if c.gated:
             inner = inner * (x @ self.param('linear', wide, (c.d_model, c.d_ff)).astype(self.dtype))
-        inner = Dropout(c.dropout_rate, self.shared_axis)(inner)
-        return inner @ self.param('out', narrow, (c.d_ff, c.d_model)).astype(self.dtype)
+        return dropped(inner) @ self.param('out', narrow, (c.d_ff, c.d_model)).astype(self.dtype)
 
 
 class EncoderLayer(nn.Module):
@@ -160,52 +48,100 @@ class EncoderLayer(nn.Module):
     dtype: Any
 
     @nn.compact
-    def __call__(self, x: jax.Array, mask: jax.Array, bias: jax.Array) -> tuple[jax.Array, None]:
+    def __call__(
+        self, x: jax.Array, layer: jax.Array, draws: Draws | None, mask: jax.Array, bias: jax.Array
+    ) -> tuple[jax.Array, None]:
         c = self.config
+        draws = draws and draws.in_layer(layer)
+
+        def dropped(x: jax.Array, site: int) -> jax.Array:
+            return drop(x, c.dropout_rate, draws, site)
+
         norm = RMSNorm(c.norm_epsilon, self.dtype, name='attention_norm')
-        attention = Attention(c, self.dtype, name='attention')
-        normed = norm(x)
-        mixed = attention.attend(
-            attention.queries(normed), *attention.keys_values(normed), mask, bias
-        )
-        x = x + Dropout(c.dropout_rate)(mixed)
+        attention = Attention(c, self.dtype, _ATTENTION, name='attention')
+        queries, keys, values = attention.project(norm(x))
+        mixed = attention.attend(queries, keys, values, mask, bias, draws)
+        x = x + dropped(attention.project_out(mixed), _ATTENTION + 1)
         normed = RMSNorm(c.norm_epsilon, self.dtype, name='feed_forward_norm')(x)
-        inner = FeedForward(c, self.dtype, name='feed_forward')(normed)
-        return x + Dropout(c.dropout_rate)(inner), None
+        feed_forward = FeedForward(c, self.dtype, name='feed_forward')
+        inner = feed_forward(normed, lambda inner: dropped(inner, _FEED_FORWARD))
+        return x + dropped(inner, _FEED_FORWARD + 1), None
 
 
 class DecoderLayer(nn.Module):
-    """Causal self-attention, attention to the shared context, and feed-forward."""
+    """Causal self-attention, attention to the shared context, and feed-forward.
+
+    Attributes:
+      config: the architecture.
+      dtype: of the matrix products.
+      groups: (R, T) of the groups of targets, which lie one after another in the stream.
+    """
 
     config: T5Config
     dtype: Any
+    groups: tuple[tuple[int, int], ...] = ()
 
     def setup(self):
         c, dtype = self.config, self.dtype
         self.attention_norm = RMSNorm(c.norm_epsilon, dtype)
-        self.attention = Attention(c, dtype, shared_axis=1)
+        self.attention = Attention(c, dtype, _ATTENTION, shared_axis=1)
         self.cross_norm = RMSNorm(c.norm_epsilon, dtype)
-        self.cross = Attention(c, dtype, shared_axis=2)
+        self.cross = Attention(c, dtype, _CROSS, shared_axis=2, cross=True)
         self.feed_forward_norm = RMSNorm(c.norm_epsilon, dtype)
-        self.feed_forward = FeedForward(c, dtype, shared_axis=1)
-        self.dropout = Dropout(c.dropout_rate, shared_axis=1)
+        self.feed_forward = FeedForward(c, dtype)
 
     def __call__(
         self,
         x: jax.Array,
-        mask: jax.Array,
+        layer: jax.Array,
+        draws: tuple[Draws | None, ...],
         bias: jax.Array,
-        context: jax.Array,
-        context_mask: jax.Array,
+        contexts: jax.Array,
+        context_masks: jax.Array,
     ) -> tuple[jax.Array, None]:
-        """All targets at once: x [B, R, T, D], context [B, S, D]."""
-        normed = self.attention_norm(x)
-        keys, values = self.attention.keys_values(normed)
-        mixed = self.attention.attend(self.attention.queries(normed), keys, values, mask, bias)
-        context_keys, context_values = self.context_keys_values(context)
-        return self._rest(x, mixed, context_keys, context_values, context_mask), None
+        """All targets at once: x [B, U, D], contexts [B, groups, S, D], bias [N, T, T]."""
+        draws = tuple(each and each.in_layer(layer) for each in draws)
+        projected = self.attention.project(self.attention_norm(x))
+        queries, keys, values = (parted_rows(part, self.groups) for part in projected)
+        mixed = []
+        for place, (_, length) in enumerate(self.groups):
+            causal = jnp.tril(jnp.ones((length, length), bool))
+            mixed.append(
+                self.attention.attend(
+                    queries[place],
+                    keys[place],
+                    values[place],
+                    causal,
+                    bias[:, :length, :length],
+                    draws[place],
+                )
+            )
+        x = self._added(x, self.attention.project_out(joined_rows(mixed)), draws, _ATTENTION + 1)
+        queries = parted_rows(self.cross.queries(self.cross_norm(x)), self.groups)
+        keys, values = self.cross.keys_values(contexts)
+        mixed = [
+            self.cross.attend_context(
+                queries[place],
+                keys[:, place],
+                values[:, place],
+                context_masks[:, place, None, None, :],
+                draws[place],
+            )
+            for place in range(len(self.groups))
+        ]
+        x = self._added(x, self.cross.project_out(joined_rows(mixed)), draws, _CROSS + 1)
+        inner = self.feed_forward(
+            self.feed_forward_norm(x), lambda inner: self._dropped(inner, draws, _FEED_FORWARD)
+        )
+        return self._added(x, inner, draws, _FEED_FORWARD + 1), None
 
-    def context_keys_values(self, context: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def _added(self, x, y, draws, site):
+        return x + self._dropped(y, draws, site)
+
+    def _dropped(self, x, draws, site):
+        return drop_rows(x, self.config.dropout_rate, draws, site, self.groups)
+
+    def context_keys_values(self, context: jax.Array) -> list[jax.Array]:
         """Keys and values [B, N, S, H] of the context, needed once per question."""
         return self.cross.keys_values(context)
 
@@ -216,15 +152,30 @@ class DecoderLayer(nn.Module):
         mixed, keys, values = self.attention.attend_cached(
             self.attention_norm(x), keys, values, position, mask, bias
         )
-        return self._rest(x, mixed, context_keys, context_values, context_mask), keys, values
+        x = x + self.attention.project_out(mixed)
+        mixed = self.cross.attend_context(
+            self.cross.queries(self.cross_norm(x)), context_keys, context_values, context_mask
+        )
+        x = x + self.cross.project_out(mixed)
+        inner = self.feed_forward(self.feed_forward_norm(x), lambda inner: inner)
+        return x + inner, keys, values
 
-    def _rest(self, x, mixed, context_keys, context_values, context_mask):
-        """What follows self-attention, whose output `mixed` is."""
-        x = x + self.dropout(mixed)
-        normed = self.cross_norm(x)
-        mixed = self.cross.attend_context(normed, context_keys, context_values, context_mask)
-        x = x + self.dropout(mixed)
-        return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
+
+def drop_rows(
+    x: Float[Array, 'B U X'],
+    rate: float,
+    draws: Sequence[Draws | None],
+    site: int,
+    groups: Sequence[tuple[int, int]],
+) -> Float[Array, 'B U X']:
+    """`drop` for groups of targets one after another; the R targets of a group share its mask."""
+    if all(each is None for each in draws) or rate == 0.0:
+        return x
+    parts = [
+        drop(part, rate, each, site, shared_axis=1)
+        for part, each in zip(parted_rows(x, groups), draws, strict=True)
+    ]
+    return joined_rows(parts)
 
 
 class _Stack(nn.Module):
@@ -250,45 +201,56 @@ class _Stack(nn.Module):
         )
         return jnp.moveaxis(table[buckets], -1, 0)
 
-    def run(self, layer, length, shared_axis, x, *shared):
-        """Runs the scanned layers; all but x is the same for every layer."""
-        c = self.config
-        dropout = Dropout(c.dropout_rate, shared_axis)
-        scanned = scan_layers(layer, length, remat=self.remat, in_axes=nn.broadcast)
-        x, _ = scanned(c, self.dtype, name='layers')(dropout(x), *shared)
-        return dropout(RMSNorm(c.norm_epsilon, self.dtype, name='final_norm')(x))
+    def run(self, layer, length, x, *shared, **attributes):
+        """Runs the scanned layers; all but x and the layer's number is the same for every layer."""
+        axes = (0, *[nn.broadcast] * len(shared))
+        scanned = scan_layers(layer, length, remat=self.remat, in_axes=axes)
+        layers = scanned(self.config, self.dtype, name='layers', **attributes)
+        return layers(x, jnp.arange(length), *shared)[0]
 
 
 class EncoderStack(_Stack):
     """Embedded questions in, encoded questions out."""
 
     @nn.compact
-    def __call__(self, x: jax.Array, mask: jax.Array) -> jax.Array:
-        positions = np.arange(x.shape[1])
+    def __call__(self, x: jax.Array, mask: jax.Array, draws: Draws | None = None) -> jax.Array:
+        """Takes x [B, ..., S, D] and its mask [B, ..., S]."""
+        c = self.config
+        positions = np.arange(x.shape[-2])
         bias = self.relative_bias(positions[None, :] - positions[:, None], bidirectional=True)
-        return self.run(
-            EncoderLayer, self.config.encoder_layers, None, x, mask[:, None, None, :], bias
-        )
+        x = drop(x, c.dropout_rate, draws, _BEFORE)
+        x = self.run(EncoderLayer, c.encoder_layers, x, draws, mask[..., None, None, :], bias)
+        normed = RMSNorm(c.norm_epsilon, self.dtype, name='final_norm')(x)
+        return drop(normed, c.dropout_rate, draws, _AFTER)
 
 
 class DecoderStack(_Stack):
     """Embedded, shifted targets in, the states that the head reads out."""
 
     @nn.compact
-    def __call__(self, x: jax.Array, context: jax.Array, context_mask: jax.Array) -> jax.Array:
-        positions = np.arange(x.shape[2])
-        distances = positions[None, :] - positions[:, None]
-        bias = self.relative_bias(distances, bidirectional=False)
-        return self.run(
-            DecoderLayer,
-            self.config.decoder_layers,
-            1,
-            x,
-            jnp.asarray(distances <= 0),
-            bias,
-            context,
-            context_mask[:, None, None, :],
-        )
+    def __call__(
+        self,
+        targets: Sequence[jax.Array],
+        contexts: jax.Array,
+        context_masks: jax.Array,
+        draws: Sequence[Draws | None],
+    ) -> list[jax.Array]:
+        """Runs groups of targets [B, R, T, D] in one pass.
+
+        Args:
+          targets: of every group.
+          contexts: [B, groups, S, D].
+          context_masks: [B, groups, S].
+          draws: of every group.
+        """
+        c, groups = self.config, tuple((part.shape[1], part.shape[2]) for part in targets)
+        positions = np.arange(max(length for _, length in groups))
+        bias = self.relative_bias(positions[None, :] - positions[:, None], bidirectional=False)
+        x = drop_rows(joined_rows(targets), c.dropout_rate, draws, _BEFORE, groups)
+        shared = tuple(draws), bias, contexts, context_masks
+        x = self.run(DecoderLayer, c.decoder_layers, x, *shared, groups=groups)
+        x = drop_rows(self.final(x), c.dropout_rate, draws, _AFTER, groups)
+        return parted_rows(x, groups)
 
     @nn.compact
     def step_biases(self, max_length: int) -> jax.Array:

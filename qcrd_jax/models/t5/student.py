@@ -1,14 +1,23 @@
 """T5 as a student: v1.0, v1.1 and Flan in one implementation (`T5Config` distinguishes them)."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from qcrd_jax.models.base import EncoderBase, StudentBase, apply, stacked_axes, unstack
-from qcrd_jax.models.protocol import Params
+from qcrd_jax.models.base import (
+    EncoderBase,
+    StudentBase,
+    apply,
+    longer_buffers,
+    stacked_axes,
+    unstack,
+)
+from qcrd_jax.models.dropout import draws_of
+from qcrd_jax.models.protocol import Dropping, Params
 from qcrd_jax.models.t5 import layers as t5_layers
 from qcrd_jax.models.t5.config import T5Config
 
@@ -21,8 +30,8 @@ class T5Context(NamedTuple):
       mask: True at real tokens; the decoder never sees the others.
     """
 
-    states: Float[Array, 'B S D']
-    mask: Bool[Array, 'B S']
+    states: Float[Array, 'B *prompts S D']
+    mask: Bool[Array, 'B *prompts S']
 
 
 class T5Cache(NamedTuple):
@@ -74,7 +83,8 @@ class T5Student(StudentBase):
         params = self.encoder.init(encoder_key)
         states, mask = jnp.zeros((1, 1, c.d_model)), jnp.ones((1, 1), bool)
         decoder = t5_layers.DecoderStack(c, jnp.float32)
-        params['decoder'] = decoder.init(decoder_key, states[:, None], states, mask)['params']
+        made = decoder.init(decoder_key, [states[:, None]], states[:, None], mask[:, None], [None])
+        params['decoder'] = made['params']
         if not c.tied_head:
             # With no scaling of the decoder's output, this is what gives logits of variance one.
             scale = 1.0 if c.scale_decoder_outputs else c.d_model**-0.5
@@ -84,30 +94,30 @@ class T5Student(StudentBase):
     def encode(
         self,
         params: Params,
-        tokens: Int[Array, 'B S'],
-        mask: Bool[Array, 'B S'],
-        dropout_key: jax.Array | None = None,
+        tokens: Int[Array, 'B *prompts S'],
+        mask: Bool[Array, 'B *prompts S'],
+        dropout: Dropping = None,
     ) -> T5Context:
-        """Encodes each question once."""
-        return T5Context(self.encoder.states(params, tokens, mask, dropout_key), mask)
+        """Encodes each question once, under each of its prompts."""
+        return T5Context(self.encoder.states(params, tokens, mask, dropout), mask)
 
-    def decode(
+    def decode_states(
         self,
         params: Params,
-        context: T5Context,
-        targets: Int[Array, 'B R T'],
-        dropout_key: jax.Array | None = None,
-    ) -> Float[Array, 'B R T V']:
-        """Returns the logits of the targets, teacher-forced."""
+        groups: Sequence[tuple[T5Context, Int[Array, 'B _ _']]],
+        dropout: Sequence[Dropping] | None = None,
+    ) -> list[Float[Array, 'B _ _ D']]:
+        """Returns what the head reads of the targets of every group, in one pass of the decoder."""
+        contexts, targets = zip(*groups, strict=True)
         states = apply(
             t5_layers.DecoderStack(self.config, self.compute_dtype, self.remat),
             params['decoder'],
-            self.embed_shifted(params, targets),
-            context.states,
-            context.mask,
-            dropout_key=dropout_key,
+            [self.embed_shifted(params, ids) for ids in targets],
+            jnp.stack([context.states for context in contexts], axis=1),
+            jnp.stack([context.mask for context in contexts], axis=1),
+            [draws_of(each) for each in dropout or [None] * len(groups)],
         )
-        return self._logits(params, states)
+        return [self._scaled(part) for part in states]
 
     def cast_for_decoding(self, params: Params) -> Params:
         """Casts and unstacks the decoder, and casts the tables; the encoder stays as it is."""
@@ -168,12 +178,20 @@ class T5Student(StudentBase):
         decoder = t5_layers.DecoderStack(c, self.compute_dtype)
         x = apply(decoder, params['decoder'], x, method='final')
         cache = cache._replace(keys=tuple(keys), values=tuple(values), position=cache.position + 1)
-        return self._logits(params, x)[:, :, 0], cache
+        return self.read_out(params, self._scaled(x))[:, :, 0], cache
 
-    def _logits(self, params: Params, states: jax.Array) -> jax.Array:
-        if self.config.scale_decoder_outputs:
-            states = states * self.config.d_model**-0.5
-        return self.read_out(params, states)
+    def lengthen(self, params: Params, cache: T5Cache, max_length: int) -> T5Cache:
+        """Returns the cache with longer buffers, and the biases of more distances."""
+        decoder = t5_layers.DecoderStack(self.config, self.compute_dtype)
+        return cache._replace(
+            keys=longer_buffers(cache.keys, max_length),
+            values=longer_buffers(cache.values, max_length),
+            biases=apply(decoder, params['decoder'], max_length, method='step_biases'),
+        )
+
+    def _scaled(self, states: jax.Array) -> jax.Array:
+        scaled = self.config.scale_decoder_outputs
+        return states * self.config.d_model**-0.5 if scaled else states
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,11 +221,11 @@ class T5Encoder(EncoderBase):
     def states(
         self,
         params: Params,
-        tokens: Int[Array, 'B S'],
-        mask: Bool[Array, 'B S'],
-        dropout_key: jax.Array | None = None,
-    ) -> Float[Array, 'B S D']:
+        tokens: Int[Array, 'B *prompts S'],
+        mask: Bool[Array, 'B *prompts S'],
+        dropout: Dropping = None,
+    ) -> Float[Array, 'B *prompts S D']:
         """Returns the encoder's output."""
         x = self.embed(params, tokens)
         stack = t5_layers.EncoderStack(self.config, self.compute_dtype, self.remat)
-        return apply(stack, params['encoder'], x, mask, dropout_key=dropout_key)
+        return apply(stack, params['encoder'], x, mask, draws_of(dropout))

@@ -160,17 +160,18 @@ def test_initial_scales():
     for leaf in (
         params['embedding'],
         params['head'],
-        *(layers['attention'][name] for name in ('query', 'key', 'value', 'out')),
+        layers['attention']['query_key_value'],
+        layers['attention']['out'],
         *layers['feed_forward'].values(),
     ):
         # transformers: initializer_range 0.02. The standard error of a standard deviation is
         # std / sqrt(2 n).
         assert abs(float(leaf.std()) / 0.02 - 1) < 5 / (2 * leaf.size) ** 0.5
     assert (layers['attention_norm']['scale'] == 1).all()
-    assert (layers['attention']['key_bias'] == 0).all()
+    assert (layers['attention']['query_key_value_bias'] == 0).all()
     assert (layers['attention']['key_norm']['scale'] == 1).all()
-    assert jnp.abs(layers['attention']['key'][0] - layers['attention']['key'][1]).max() > 0.01
-    assert jnp.abs(layers['attention']['key'] - layers['attention']['value']).max() > 0.01
+    matrices = layers['attention']['query_key_value']
+    assert jnp.abs(matrices[0] - matrices[1]).max() > 0.01
 
 
 @pytest.mark.parametrize(

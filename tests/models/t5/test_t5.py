@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from qcrd_jax.models import T5Config, T5Student
-from qcrd_jax.models.layers import dropout_mask
-from qcrd_jax.models.t5.layers import relative_buckets
+from qcrd_jax.models.t5.attention import relative_buckets
 from tests.support import parity, small
 
 CONFIG = small.t5()
@@ -37,28 +36,19 @@ def test_buckets_by_hand():
     np.testing.assert_array_equal(back, [0, 0, 1, 15, 16, 21, 26, 31, 31, 31])
 
 
-def test_dropout_keeps_the_expectation():
-    # With one linear layer's worth of paths, the mean over keys is the value without dropout;
-    # here: the keep rate itself, to within five standard errors of 10^6 draws.
-    for rate in (0.1, 0.3):
-        keep = dropout_mask(jax.random.key(0), rate, (1000, 1001))
-        error = 5 * (rate * (1 - rate) / keep.size) ** 0.5
-        assert abs(float(keep.mean()) - (1 - rate)) < error + 2**-16
-        # Neighbours share a random word, but not their fate.
-        pairs = keep.reshape(-1)[: keep.size // 2 * 2].reshape(-1, 2)
-        both = float(pairs.all(axis=1).mean())
-        assert abs(both - (1 - rate) ** 2) < 2 * error
-
-
 def test_initial_scales():
     config = dataclasses.replace(T5Config.named('tiny', 2000, 'v1.1'), d_kv=16)
     params = jax.jit(T5Student(config).init)(jax.random.key(0))
     layers = params['decoder']['layers']
+    query, key, value = jnp.split(layers['attention']['query_key_value'], 3, axis=-1)
     expected = [
         (params['embedding'], 1.0),
         (params['head'], 128**-0.5),
-        (layers['attention']['query'], (128 * 16) ** -0.5),
-        (layers['cross']['key'], 128**-0.5),
+        (query, (128 * 16) ** -0.5),
+        (key, 128**-0.5),
+        (value, 128**-0.5),
+        (layers['cross']['query'], (128 * 16) ** -0.5),
+        (layers['cross']['key_value'], 128**-0.5),
         (layers['cross']['out'], (4 * 16) ** -0.5),
         (layers['feed_forward']['in'], 128**-0.5),
         (layers['feed_forward']['out'], 256**-0.5),
@@ -69,8 +59,8 @@ def test_initial_scales():
         assert abs(float(leaf.std()) / std - 1) < 5 / (2 * leaf.size) ** 0.5
     assert (layers['cross_norm']['scale'] == 1).all()
     # No two layers, and no two matrices of one shape, are drawn alike.
-    assert jnp.abs(layers['attention']['key'][0] - layers['attention']['key'][1]).max() > 0.01
-    assert jnp.abs(layers['attention']['key'] - layers['attention']['value']).max() > 0.01
+    assert jnp.abs(key[0] - key[1]).max() > 0.01
+    assert jnp.abs(key - value).max() > 0.01
 
 
 @pytest.mark.parametrize(

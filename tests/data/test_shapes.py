@@ -1,0 +1,114 @@
+"""Shapes of batches: what they hold, how few they are, and what they save."""
+
+import numpy as np
+import pytest
+
+from qcrd_jax.data import batches, shapes
+from qcrd_jax.data.encoded import Encoded
+from qcrd_jax.data.lengths import Lengths
+from qcrd_jax.data.ragged import Groups, Ragged
+from qcrd_jax.data.shapes import Shapes, Sizes
+
+LENGTHS = Lengths(source=64, label=16, rationale=96, positives=2, negatives=1)
+
+
+def ids(size):
+    return np.array([*range(2, size + 1), 1], np.int32)
+
+
+def make_encoded(count=200, seed=0):
+    """Questions, labels and rationales of which few are long, as real ones are."""
+    rng = np.random.default_rng(seed)
+
+    def sizes(longest):
+        return np.maximum(1, np.minimum(longest, rng.exponential(longest / 5, count))).astype(int)
+
+    prompts, label, longest = sizes(64), sizes(16), sizes(96)
+    prompts[0], label[1], longest[2] = 64, 16, 96
+    positives = [[ids(size), ids(max(size // 2, 1))][: rng.integers(0, 3)] for size in longest]
+    negatives = [[ids(size)] * rng.integers(0, 2) for size in longest]
+    positives[2] = [ids(96)]
+    texts = Ragged.of([ids(size) for size in prompts])
+    labels = Ragged.of([ids(size) for size in label])
+    return Encoded(
+        texts, texts, texts, labels, Groups.of(positives), Groups.of(negatives), pad_id=0, eos_id=1
+    )
+
+
+ENCODED = make_encoded()
+
+
+def chosen(most, together=2):
+    sizes = Sizes.of(ENCODED, LENGTHS)
+    return shapes.choose(sizes, LENGTHS, batch_size=4, together=together, most=most)
+
+
+def test_sizes_are_those_of_the_longest_sequence_of_an_example():
+    sizes = Sizes.of(ENCODED, LENGTHS)
+    for i in range(len(ENCODED)):
+        rationales = [*ENCODED.positives[i], *ENCODED.negatives[i]]
+        assert sizes.rationale[i] == max(map(len, rationales), default=0)
+        assert sizes.source[i] == len(ENCODED.predict[i])
+    cut = Sizes.of(ENCODED, Lengths(32, 8, 40, 2, 1))
+    assert (cut.source.max(), cut.label.max(), cut.rationale.max()) == (32, 8, 40)
+
+
+def test_the_first_shape_holds_everything_and_one_is_enough_where_one_is_asked_for():
+    for most in (1, 2, 4):
+        found = chosen(most).all
+        assert found[0] == LENGTHS
+        assert 1 <= len(found) <= most
+        for shape in found:
+            assert (shape.positives, shape.negatives) == (2, 1)
+            assert shape.source % 8 == shape.label % 8 == shape.rationale % 8 == 0
+    assert len(chosen(4).all) > 2
+
+
+def test_a_window_gets_the_cheapest_shape_that_holds_it():
+    small = Lengths(16, 8, 24, 2, 1)
+    middle = Lengths(32, 16, 48, 2, 1)
+    some = Shapes((LENGTHS, middle, small))
+    for longest, expected in (
+        ([16, 8, 24], small),
+        ([17, 8, 24], middle),
+        ([1, 1, 25], middle),
+        ([33, 1, 1], LENGTHS),
+    ):
+        assert some.holding(np.array(longest)) == expected
+
+
+def test_shapes_save_padding():
+    stream = batches.training_batches(
+        ENCODED, LENGTHS, batch_size=4, seed=0, shapes=chosen(4), bucket=8
+    )
+    tokens, whole, used = 0, 0, set()
+    for step in range(0, 100, 2):
+        window = stream.window(step, 2)
+        used.add((window['predict_ids'].shape, window['positive_ids'].shape))
+        for name in ('predict_ids', 'positive_ids'):
+            tokens += window[name].size
+            whole += 2 * stream[step][name].size
+    assert len(used) <= 4
+    assert tokens < 0.75 * whole
+
+
+@pytest.mark.parametrize('count', [1, 3])
+def test_a_window_holds_what_its_batches_hold(count):
+    stream = batches.training_batches(
+        ENCODED, LENGTHS, batch_size=4, seed=1, shapes=chosen(4), bucket=8
+    )
+    for step in range(0, 30, count):
+        window = stream.window(step, count)
+        for place in range(count):
+            whole = stream[step + place]
+            for name, leaf in whole.items():
+                part = window[name][place]
+                if name.endswith('_ids'):
+                    size = part.shape[-1]
+                    np.testing.assert_array_equal(leaf[..., :size], part)
+                    assert not leaf[..., size:].any()
+                else:
+                    np.testing.assert_array_equal(leaf, part)
+            longest = np.count_nonzero(whole['positive_ids'], axis=-1).max()
+            longest = max(longest, np.count_nonzero(whole['negative_ids'], axis=-1).max(), 1)
+            assert set(whole['rationale_limit']) == {-(-longest // 8) * 8}
