@@ -10,6 +10,7 @@ from qcrd_jax import interruption
 
 interruption.end_at_once()
 
+import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
@@ -18,6 +19,7 @@ os.environ.setdefault('TRANSFORMERS_NO_ADVISORY_WARNINGS', '1')
 
 from qcrd_jax import modes
 from qcrd_jax.errors import InputError
+from qcrd_jax.runs import compilation
 
 _CONFIG = config_flags.DEFINE_config_file(
     'config', None, 'Configuration file; override a field by --config.<field>=<value>.'
@@ -29,6 +31,9 @@ _MODE = flags.DEFINE_enum('mode', 'train', sorted(modes.MODES), 'What to do.')
 _INPUT = flags.DEFINE_string(
     'input', None, 'predict: JSON lines with "input" (and, if you like, "id").'
 )
+_KEPT = flags.DEFINE_string(
+    'compilation_cache', '', "Folder of compiled programs; '': the user's own, 'off': none is kept."
+)
 _OUTPUT = flags.DEFINE_string('output', None, 'predict: where to write; else to standard output.')
 
 
@@ -36,6 +41,9 @@ def main(argv: list[str]) -> None:
     """Runs one mode."""
     if len(argv) > 1:
         raise InputError(f'unexpected argument {argv[1]!r}; flags look like --name=value.')
+    kept = compilation.options(_KEPT.value, os.environ.get('JAX_COMPILATION_CACHE_DIR'))
+    for option, value in kept.items():
+        jax.config.update(option, value)
     name = pathlib.Path(config_flags.get_config_filename(flags.FLAGS['config'])).stem
     workdir = pathlib.Path(_WORKDIR.value or pathlib.Path('runs') / name)
     modes.run(_MODE.value, _CONFIG.value, workdir, input_file=_INPUT.value, output=_OUTPUT.value)

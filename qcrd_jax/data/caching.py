@@ -69,6 +69,25 @@ def found_or_made(
     return content[0]
 
 
+def found(
+    folder: pathlib.Path, *, key: str, read: Callable[[pathlib.Path], T], what: str
+) -> T | None:
+    """Returns what a folder of a cache holds; None if it is not there, or not whole, which is said.
+
+    Args:
+      folder: as `found_or_made` has it, which makes it.
+      key: what the folder is of.
+      read: opens a folder whose digests are right. Whatever it raises, the folder is not whole.
+      what: is made if it is not whole, for the message: 'the split is tokenised'.
+    """
+    fault, content = _opened(folder, key, read)
+    if not fault:
+        return content[0]
+    if folder.exists():
+        logging.error('%s is not whole (%s): %s again.', folder, fault, what)
+    return None
+
+
 def _opened(
     folder: pathlib.Path, key: str, read: Callable[[pathlib.Path], T]
 ) -> tuple[str, tuple[T, ...]]:

@@ -4,10 +4,11 @@ Orbax commits a step atomically, so a kill in the middle of a save leaves the la
 It does not notice flipped bits, and it may list a step whose files are gone. So each step carries
 SHA-256 digests of its arrays and of its record, which names its step; `restore` verifies them,
 falls back step by step with a loud line in the log, moves what is damaged aside, and never starts
-again from nothing by itself. Arrays of the same digest are stored once: at step 0 the whole ring is
-theta_0.
+again from nothing by itself. Arrays of the same digest are stored once: the student that validation
+chose may well be the latest one.
 """
 
+import concurrent.futures
 import contextlib
 import functools
 import hashlib
@@ -47,7 +48,8 @@ class Restored(NamedTuple):
 class Checkpointer:
     """The checkpoints of one run, in one folder; the latest two are kept.
 
-    Saving happens in the background: leave through `close` (or a `with` block), or lose the save.
+    Saving happens in the background, digests and all; only the copy of the arrays to the host does
+    not. Leave through `close` (or a `with` block), or lose the save.
     """
 
     def __init__(self, folder: pathlib.Path, *, keep: int = 2):
@@ -56,6 +58,8 @@ class Checkpointer:
         self._keep = keep
         _finish_replacing(self._folder)
         self._manager = self._open()
+        self._writer = concurrent.futures.ThreadPoolExecutor(1, 'checkpoint')
+        self._save: concurrent.futures.Future[None] | None = None  # that is in flight
 
     def __enter__(self) -> 'Checkpointer':
         return self
@@ -69,9 +73,12 @@ class Checkpointer:
         Raises:
           InputError: if it failed.
         """
-        with self._writing():
-            self._manager.wait_until_finished()
-            self._manager.close()
+        try:
+            self.wait()
+        finally:
+            self._writer.shutdown()
+            with self._writing():
+                self._manager.close()
 
     def wait(self) -> None:
         """Waits for the save in flight, so that what follows may rely on it.
@@ -79,11 +86,14 @@ class Checkpointer:
         Raises:
           InputError: if it failed.
         """
-        with self._writing():
-            self._manager.wait_until_finished()
+        save, self._save = self._save, None
+        if save is not None:
+            with self._writing():
+                save.result()
 
     def steps(self) -> list[int]:
-        """The steps that are committed, ascending."""
+        """The steps that are committed, ascending, once the save in flight is."""
+        self.wait()
         return sorted(self._manager.all_steps())
 
     def save(self, step: int, state: Any, metadata: dict[str, Any]) -> None:
@@ -97,22 +107,26 @@ class Checkpointer:
         Raises:
           InputError: if this save could not start, or an earlier one failed (a full disk, say).
         """
-        self.wait()
-        arrays, described = _distinct(state)
-        record = {'step': step, 'metadata': metadata, 'arrays': described}
-        record['sha256'] = _digest_of_record(record)
-        with self._writing():
-            saved = self._manager.save(
-                step,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(arrays), record=ocp.args.JsonSave(record)
-                ),
-            )
-        if not saved:
+        there = self.steps()
+        if there and step <= there[-1]:
             raise InputError(
                 f'{self._folder}: step {step} was not saved, for it is not later than those that '
-                f'are there ({self.steps()}); use another --workdir.'
+                f'are there ({there}); use another --workdir.'
             )
+        copies = {name: np.array(leaf) for name, leaf in _named_leaves(state).items()}
+        self._save = self._writer.submit(self._write, step, copies, metadata)
+
+    def _write(self, step: int, leaves: Arrays, metadata: dict[str, Any]) -> None:
+        """Writes a checkpoint, and waits until it is committed."""
+        arrays, described = _distinct(leaves)
+        record = {'step': step, 'metadata': metadata, 'arrays': described}
+        record['sha256'] = _digest_of_record(record)
+        items = ocp.args.Composite(
+            state=ocp.args.StandardSave(arrays), record=ocp.args.JsonSave(record)
+        )
+        if not self._manager.save(step, args=items):
+            raise OSError(f'Orbax passed over step {step}')
+        self._manager.wait_until_finished()
 
     def replace(self, step: int, state: Any, metadata: dict[str, Any]) -> None:
         """Saves another checkpoint in the place of the latest one, and removes those before it.
@@ -311,14 +325,13 @@ def _finish_replacing(folder: pathlib.Path) -> None:
     shutil.rmtree(aside)
 
 
-def _distinct(tree: Any) -> tuple[Arrays, dict[str, Any]]:
-    """Copies of the leaves, one of those that are equal, and what describes every leaf.
+def _distinct(leaves: Arrays) -> tuple[Arrays, dict[str, Any]]:
+    """The leaves, one of those that are equal, and what describes every leaf.
 
     `stored` in a description is the name of the leaf that is stored for it.
     """
     arrays, described, stored = {}, {}, {}
-    for name, leaf in _named_leaves(tree).items():
-        array = np.array(leaf)
+    for name, array in leaves.items():
         entry = _describe(array)
         first = stored.setdefault(json.dumps(entry), name)
         if first == name:

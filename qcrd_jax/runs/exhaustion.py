@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar, cast
 from ml_collections import config_dict
 
 from qcrd_jax import files
-from qcrd_jax.data.batches import Lengths
+from qcrd_jax.data.lengths import Lengths
 from qcrd_jax.errors import InputError, OutOfMemory, asked_for, is_exhaustion
 from qcrd_jax.methods.table import METHODS
 

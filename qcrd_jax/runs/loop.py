@@ -9,7 +9,7 @@ import contextlib
 import functools
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, cast
 
@@ -28,14 +28,16 @@ from qcrd_jax.methods import programs
 from qcrd_jax.methods.metrics import Metrics
 from qcrd_jax.methods.programs import Programs, Progress
 from qcrd_jax.models.protocol import Params
-from qcrd_jax.runs import disk, initial, memory
+from qcrd_jax.runs import disk, initial, memory, pretraining
 from qcrd_jax.runs import position as positions
 from qcrd_jax.runs import workdir as workdirs
 from qcrd_jax.runs.checkpoint import Checkpointer, UnreadableError
 from qcrd_jax.runs.exhaustion import explains
 from qcrd_jax.runs.log import MetricsLog
 from qcrd_jax.runs.position import Best, Position
-from qcrd_jax.runs.pretraining import pretrain_discriminator
+from qcrd_jax.runs.prefetch import Prefetched
+from qcrd_jax.runs.pretrained import Pretrained
+from qcrd_jax.runs.pretraining import Pretraining
 from qcrd_jax.runs.run import Run
 from qcrd_jax.runs.window import close, refuse
 
@@ -103,13 +105,14 @@ def train(runs: Sequence[Run]) -> list[Position]:
       Interrupted: if a signal asked the process to end; what was reached is in the checkpoints.
     """
     steps = runs[0].config.train.steps
-    disk.check({run.workdir: positions.saved_bytes(run) for run in runs})
+    saved = {run.workdir: positions.saved_bytes(run) for run in runs}
+    disk.check(saved)
     _ = [run.fingerprint for run in runs]  # takes long for many questions, and may be interrupted
     with contextlib.ExitStack() as stack:
         stack.enter_context(interruption.polling())
         opened = [_open(stack, run) for run in runs]
         records = [each for each, _ in opened]
-        reached = {place: position for place, (_, position) in enumerate(opened)}
+        reached = _started(opened, sum(disk.need(*sizes) for sizes in saved.values()))
         del opened
         while (step := min(position.step for position in reached.values())) < steps:
             group = [place for place, position in reached.items() if position.step == step]
@@ -129,8 +132,11 @@ def validate(run: Run, params: Params) -> Ratio:
     return ratio
 
 
-def _open(stack: contextlib.ExitStack, run: Run) -> tuple[_Records, Position]:
-    """Restores a run, or starts it: then its discriminator is pretrained, if it has one."""
+_Begun = Position | Pretraining | None  # what a run has: a position, or before it the pretraining
+
+
+def _open(stack: contextlib.ExitStack, run: Run) -> tuple[_Records, _Begun]:
+    """Restores a run, or begins it: then the pretraining of its discriminator, if it has one."""
     try:
         return _opened(stack, run)
     except UnreadableError:
@@ -140,34 +146,54 @@ def _open(stack: contextlib.ExitStack, run: Run) -> tuple[_Records, Position]:
     return _opened(stack, run)
 
 
-def _opened(stack: contextlib.ExitStack, run: Run) -> tuple[_Records, Position]:
+def _opened(stack: contextlib.ExitStack, run: Run) -> tuple[_Records, _Begun]:
     with contextlib.ExitStack() as own:
         checkpointer = own.enter_context(Checkpointer(workdirs.checkpoints(run.workdir)))
         position = positions.restore(run, checkpointer)
         log = own.enter_context(MetricsLog(run.workdir))
-        records = _Records(run, checkpointer, log)
-        if position is None:
-            position = _start(records)
-        else:
+        records, begun = _Records(run, checkpointer, log), position
+        if position is not None:
             log.rewind(position.log)
             shutil.rmtree(workdirs.pretraining(run.workdir), ignore_errors=True)  # after a kill
             print(f'resuming from step {position.step}', flush=True)
             step = position.step
             if _is_due(run, step) and position.validated < step:  # it was interrupted in that
-                position = _select(records, position, step, position.progress.state.params)
+                begun = _select(records, position, step, position.progress.state.params)
+        elif run.discriminator is not None:
+            begun = pretraining.begin(run, log)
+        else:
+            workdirs.refuse_remains(run.workdir)
         stack.push(own.pop_all())
-    return records, position
+    return records, begun
 
 
-def _start(records: _Records) -> Position:
-    """Saves the position before the first step, after the discriminator's pretraining."""
+def _started(opened: Sequence[tuple[_Records, _Begun]], reserved: int) -> dict[int, Position]:
+    """Returns the positions of runs by their places, after the pretraining of those that start.
+
+    Args:
+      opened: the runs, by `_open`.
+      reserved: bytes of the disk that their training needs.
+    """
+    reached = {place: each for place, (_, each) in enumerate(opened) if isinstance(each, Position)}
+    starting = {place: each for place, each in enumerate(opened) if place not in reached}
+    theta = {place: initial.student_parameters(each.run) for place, (each, _) in starting.items()}
+    begun = {place: each for place, (_, each) in starting.items() if isinstance(each, Pretraining)}
+    make = [
+        functools.partial(initial.discriminator_parameters, each.run, theta[place])
+        for place, each in begun.items()
+    ]
+    pretrained = pretraining.pretrain([*begun.values()], make, reserved=reserved)
+    done = dict(zip(begun, pretrained, strict=True))
+    del make, pretrained
+    for place, (records, _) in starting.items():
+        reached[place] = _start(records, theta.pop(place), done.pop(place, None))
+    return reached
+
+
+def _start(records: _Records, theta_0: Params, pretrained: Pretrained | None) -> Position:
+    """Saves the position before the first step, which ends the pretraining of a discriminator."""
     run, log = records.run, records.log
-    theta_0, discriminator, separation = initial.student_parameters(run), None, None
-    if run.discriminator is None:
-        workdirs.refuse_remains(run.workdir)
-    else:
-        begin = functools.partial(initial.discriminator_parameters, run, theta_0)
-        discriminator, separation = pretrain_discriminator(run, begin, log)
+    discriminator, separation = pretrained[:2] if pretrained else (None, None)
     position = positions.first(run, theta_0, log.mark(0), discriminator, separation)
     positions.save(run, records.checkpointer, position)
     records.checkpointer.wait()  # so that lines of the log imply a checkpoint
@@ -188,11 +214,12 @@ def _advance(records: Sequence[_Records], taken: list[Position], limit: int) -> 
     ahead = _Ahead(taken[0].step, progress, [replace(each, progress=_GONE) for each in taken])
     taken.clear()
     del progress
+    print('compiling the training step', flush=True)
     memory.check(
         records[0].run,
         group.programs,
         ahead.progress,
-        group.batches[ahead.step],
+        group.batches[ahead.step],  # in the largest shape
         group.key,
         group.fixed_generator,
         steps=limit - ahead.step,
@@ -208,15 +235,21 @@ def _advance(records: Sequence[_Records], taken: list[Position], limit: int) -> 
                 positions.save(each.run, each.checkpointer, reached(place))
 
     what = f'train {len(records)} seeds' if group.several else 'train'
+
+    def stop_after(step: int) -> int:
+        return min(limit, *(step - step % interval + interval for interval in every))
+
     saved = time.monotonic()
-    with tqdm.tqdm(
-        total=settings.steps, initial=ahead.step, desc=what, unit='step', mininterval=1
-    ) as bar:
+    with (
+        tqdm.tqdm(
+            total=settings.steps, initial=ahead.step, desc=what, unit='step', mininterval=1
+        ) as bar,
+        Prefetched(group.batches, _programs(group.programs, ahead.step, limit, stop_after)) as made,
+    ):
         try:
             while ahead.step < limit:
-                step = ahead.step
-                stop = min(limit, *(step - step % interval + interval for interval in every))
-                ahead = _window(group, ahead, stop, bar)
+                stop = stop_after(ahead.step)
+                ahead = _window(group, ahead, stop, made, bar)
                 interruption.check()
                 if _is_due(records[0].run, stop):
                     ahead = _validated(group, ahead, bar)
@@ -250,26 +283,59 @@ def _group(records: Sequence[_Records]) -> _Group:
     )
 
 
-def _window(group: _Group, ahead: _Ahead, stop: int, bar: tqdm.tqdm) -> _Ahead:
+def _programs(
+    made: Programs, step: int, limit: int, stop_after: Callable[[int], int]
+) -> Iterator[tuple[int, int]]:
+    """Yields the first step of every program up to `limit`, and the number of its steps."""
+    while step < limit:
+        count = made.steps_at_once(step, stop_after(step))
+        yield step, count
+        step += count
+
+
+def _window(group: _Group, ahead: _Ahead, stop: int, made: Prefetched, bar: tqdm.tqdm) -> _Ahead:
     """Takes the steps up to `stop` and logs their means; fewer if a signal came in between."""
-    start, (step, progress, runs) = time.perf_counter(), ahead
+    start, waited, (step, progress, runs) = time.perf_counter(), 0.0, ahead
     flying: tuple[int, Metrics] | None = None  # a program that may still run, and its first step
     while step < stop and not interruption.requested():
-        before = step
-        progress, step, taken = group.programs.advance(
-            progress, group.batches, group.key, step, stop, group.fixed_generator
-        )
+        before, asked = step, time.perf_counter()
+        batch, count = made.next(), group.programs.steps_at_once(step, stop)
+        if flying is None or _is_done(flying[1]):  # the device had nothing to do meanwhile
+            waited += time.perf_counter() - asked
+        with _said(group.programs.is_new(batch, count), bar):
+            progress, taken = group.programs.take(
+                progress, batch, group.key, count, group.fixed_generator
+            )
+        step += count
         if flying is not None:  # one runs while the next one is prepared, and no more wait
             runs = _added(group, runs, *flying)
         flying = before, taken
         bar.update(step - before)
     if flying is not None:
         runs = _added(group, runs, *flying)
-    seconds = (time.perf_counter() - start) / len(group.records)
-    runs = [replace(run, window=run.window.lasted(seconds)) for run in runs]
+    seconds = time.perf_counter() - start
+    runs = [
+        replace(run, window=run.window.lasted(seconds / len(group.records), waited / seconds))
+        for run in runs
+    ]
     if step == stop:
         runs = [_logged(*each, stop) for each in zip(group.records, runs, strict=True)]
     return _Ahead(step, progress, runs)
+
+
+def _is_done(taken: Metrics) -> bool:
+    return all(leaf.is_ready() for leaf in jax.tree.leaves(taken))
+
+
+@contextlib.contextmanager
+def _said(compiles: bool, bar: tqdm.tqdm) -> Iterator[None]:
+    """Says in the bar that a program is compiled, while it is."""
+    usual = bar.desc
+    if compiles:
+        bar.set_description(f'{usual} (compiling)')
+    yield
+    if compiles:
+        bar.set_description(usual)
 
 
 def _added(group: _Group, runs: Sequence[Position], before: int, taken: Metrics) -> list[Position]:

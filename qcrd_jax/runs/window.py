@@ -25,12 +25,14 @@ class Window:
     Attributes:
       steps: how many.
       seconds: that they took.
+      waited: of these, those in which the device had nothing to do, for its batch was not made yet.
       totals: of their metrics.
       in_a_row: the last steps, also of windows before, whose gradient was not finite.
     """
 
     steps: int = 0
     seconds: float = 0.0
+    waited: float = 0.0
     totals: Totals = dataclasses.field(default_factory=dict)
     in_a_row: int = 0
 
@@ -43,9 +45,10 @@ class Window:
             in_a_row=_in_a_row(self.in_a_row, taken),
         )
 
-    def lasted(self, seconds: float) -> 'Window':
-        """Returns the window after that much more time."""
-        return dataclasses.replace(self, seconds=self.seconds + seconds)
+    def lasted(self, seconds: float, share_waited: float = 0.0) -> 'Window':
+        """Returns the window after that much more time, in a share of which the device waited."""
+        waited = self.waited + seconds * share_waited
+        return dataclasses.replace(self, seconds=self.seconds + seconds, waited=waited)
 
     def closed(self) -> 'Window':
         """Returns the window that follows."""
@@ -60,6 +63,7 @@ class Window:
         return metrics.divide(self.totals) | {
             'nonfinite': self.skipped(),
             'seconds_per_step': self.seconds / self.steps,
+            'device_waiting': self.waited / self.seconds if self.seconds else None,
         }
 
     def to_json(self) -> dict[str, Any]:

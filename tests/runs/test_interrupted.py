@@ -14,7 +14,7 @@ import pytest
 from qcrd_jax import interruption
 from qcrd_jax.interruption import Interrupted
 from qcrd_jax.methods.programs import Programs
-from qcrd_jax.runs import loop, pretraining
+from qcrd_jax.runs import loop, pretraining_steps
 from qcrd_jax.runs import position as positions
 from qcrd_jax.runs.assembly import assemble
 from tests.support.runs import read_metrics, small_config
@@ -31,6 +31,7 @@ def whole(tmp_path_factory, toy_students):
     config = small_config()
     # A window of several programs (two chunks of two steps, then single ones), to stop within.
     config.train.update(steps=STEPS, log_every=5, evaluate_every=6, checkpoint_every=5)
+    config.train.share_pretraining = False  # each pretrains its own, to be interrupted in that
     config.data.cache = str(folder / 'data')
     run = assemble(config, folder / 'run')
     (position,) = loop.train([run])
@@ -137,8 +138,8 @@ def test_what_validation_said_before_an_interrupted_window_stays_in_the_log(whol
 def test_one_interruption_after_another(whole, tmp_path):
     run = again(whole, tmp_path)
     for place in (
-        (pretraining, 'joined_length', 2),
-        (pretraining, 'joined_length', 1),
+        (pretraining_steps, 'joined_length', 2),
+        (pretraining_steps, 'joined_length', 1),
         (positions, 'first', 1),  # in between: what is saved next is the position before step 0
         (Programs, 'advance', 1),
         (loop, 'validate', 1),
@@ -152,7 +153,7 @@ def test_one_interruption_after_another(whole, tmp_path):
 
 def test_the_pretraining_resumes_at_its_step(whole, tmp_path, capsys):
     run = again(whole, tmp_path)
-    said = interrupted(run, (pretraining, 'joined_length', 3))
+    said = interrupted(run, (pretraining_steps, 'joined_length', 3))
     assert 'step 3 of the pretraining is saved' in said
     assert sorted(path.name for path in (tmp_path / 'pretraining').iterdir()) == ['0', '3']
     (position,) = loop.train([run])
@@ -167,12 +168,13 @@ def test_a_pretraining_that_was_killed_logs_no_line_twice(whole, tmp_path):
         config.discriminator.pretrain_steps = 25
         # Steps 10 and 20 are logged; beside the first step nothing is saved.
         config.train.update(steps=2, log_every=2, evaluate_every=2, checkpoint_minutes=1000.0)
+        config.train.share_pretraining = False
         config.data.cache = whole[0].config.data.cache
         return assemble(config, tmp_path / folder, twin=twin)
 
     unbroken = built('whole')
     loop.train([unbroken])
-    killed, taken, count = built('killed', unbroken), pretraining.joined_length, 0
+    killed, taken, count = built('killed', unbroken), pretraining_steps.joined_length, 0
 
     def kill_at_step_15(*args):
         nonlocal count
@@ -182,7 +184,7 @@ def test_a_pretraining_that_was_killed_logs_no_line_twice(whole, tmp_path):
         return taken(*args)
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(RuntimeError, match='killed'):
-        patch.setattr(pretraining, 'joined_length', kill_at_step_15)
+        patch.setattr(pretraining_steps, 'joined_length', kill_at_step_15)
         loop.train([killed])
     assert [line['step'] for line in read_metrics(killed.workdir)] == [10]
     loop.train([killed])
@@ -192,7 +194,7 @@ def test_a_pretraining_that_was_killed_logs_no_line_twice(whole, tmp_path):
 
 def test_a_damaged_checkpoint_of_the_pretraining_falls_back(whole, tmp_path):
     run = again(whole, tmp_path)
-    interrupted(run, (pretraining, 'joined_length', 3))
+    interrupted(run, (pretraining_steps, 'joined_length', 3))
     shutil.rmtree(tmp_path / 'pretraining' / '3' / 'state')
     (position,) = loop.train([run])
     assert_same_end(run, position, whole)

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from qcrd_jax.data.batches import Lengths
+from qcrd_jax.data.lengths import Lengths
 from qcrd_jax.errors import InputError, OutOfMemory
 from qcrd_jax.methods import programs
 from qcrd_jax.methods.dss import Dss, Finetune
@@ -65,10 +65,9 @@ def from_arrays(run, count):
     one = run.beginning(run.student.init(jax.random.key(0)), discriminator)
     kept = programs.stack([one] * count)
     batch = programs.StackedBatches([run.training_batches()] * count)[0]
-    generator = kept.ring.slots[0] if kept.ring else None
     keys = jax.random.split(jax.random.key(0), count)
     step = programs.step(programs.over_seeds(run.method))
-    return kept, batch, step.lower(kept.state, generator, batch, keys).compile().memory_analysis()
+    return kept, batch, step.lower(kept, batch, keys).compile().memory_analysis()
 
 
 @pytest.mark.parametrize(
@@ -80,13 +79,12 @@ def from_arrays(run, count):
     ],
 )
 def test_the_estimate_is_what_the_program_of_several_seeds_takes(run, name, fields):
-    """But for the alignment of small buffers; a ring has slots beside the arguments."""
+    """But for the alignment of small buffers."""
     run, count = with_method(run, name, **fields), 3
     need = memory.needed(run, count)
     kept, batch, found = from_arrays(run, count)
     assert need.kept == sum(leaf.nbytes for leaf in jax.tree.leaves(kept))
-    beside = parameter_bytes(kept.ring.slots[1:]) if kept.ring else 0
-    total = beside + found.argument_size_in_bytes + found.temp_size_in_bytes
+    total = found.argument_size_in_bytes + found.temp_size_in_bytes
     total += found.output_size_in_bytes - found.alias_size_in_bytes
     assert need.total == pytest.approx(max(total, 2 * need.kept), rel=0.01)
     # Each seed has logits of its labels, and a gradient of them.
