@@ -9,11 +9,11 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INSTALLED_TEST := $(VENV)/.installed-test
 
-.PHONY: help install demo test lint bench soak
+.PHONY: help install demo test lint bench bench-gpu bench-run soak
 .DEFAULT_GOAL := help
 
 help:  ## say what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(INSTALLED)  ## make .venv and install what running needs (PYTHON=python3.12 to choose)
 
@@ -33,6 +33,15 @@ bench: $(INSTALLED)  ## time a step of every method (ARGS='--size base --dtype b
 	  $(BIN)/python -m benchmarks.step --method $$method --json runs/benchmarks/$$method.json $(ARGS) \
 	  || exit 1; \
 	done
+
+# On a machine whose own Python has JAX and what else is needed: BENCH_PYTHON=python3 make bench-gpu
+BENCH_PYTHON ?= $(BIN)/python
+
+bench-gpu: $(if $(filter $(BIN)/python,$(BENCH_PYTHON)),$(INSTALLED))  ## measure a GPU in under 9 minutes: one table (ARGS='--cpu' tries it)
+	$(BENCH_PYTHON) -m benchmarks.gpu $(ARGS)
+
+bench-run: $(INSTALLED)  ## time a whole short run by its phases (ARGS='--rounds 3')
+	$(BIN)/python -m benchmarks.run $(ARGS)
 
 soak: $(INSTALLED)  ## kill, damage and starve runs at random, for minutes (ARGS='--seed 3 --minutes 5')
 	$(BIN)/python -m benchmarks.soak $(ARGS)

@@ -20,7 +20,7 @@ import numpy as np
 
 from benchmarks.machine import describe_machine, peak_memory
 from benchmarks.setting import SIZES, Setting
-from benchmarks.step import Measurement
+from benchmarks.subject import Subject
 from qcrd_jax import files
 from qcrd_jax.data.batches import BatchStream
 from qcrd_jax.methods import METHODS, Method, programs
@@ -31,7 +31,7 @@ _WARM_UP = 2  # calls; the first one compiles
 
 def measure(setting: Setting, count: int) -> dict[str, Any]:
     """Seconds per step of one seed and of `count` seeds together, and what each took to compile."""
-    single = Measurement(setting)
+    single = Subject(setting)
     one, one_compile = _seconds(
         single.method, single.initial(), single.batches, single.key, setting
     )

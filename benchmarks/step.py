@@ -2,23 +2,29 @@
 
     python -m benchmarks.step --size small --method qcrd --steps 20 --json step.json
 
-Weights and tokens are random, no position is padding, and sampling decodes its full length, so the
-numbers only depend on the shapes. Batches are made beforehand; the steps, their buffers and the
-chunks of `--lag` steps are those of training.
+Weights and tokens are random and sampling does not stop at EOS, so the numbers only depend on the
+lengths. By default no position is padding. With `--lengths svamp` sequences are as long as real
+ones (`benchmarks.lengths`), and sampling decodes as many tokens as the longest of so many real
+rationales has. Batches are made beforehand, as training makes them; the steps, their buffers and
+the chunks of `--lag` steps are those of training.
 
 What is measured, each after it was compiled and until its result is ready:
 
 * seconds per step: a chunk of J steps counts as J steps of a J-th of its time each;
-* compile seconds: the first call's time less the median call's;
+* compile seconds: of every program, at its first call, less what that call takes later;
 * sampling: the negatives' generation as a program of its own, per step;
 * discriminator: scoring the two rationales per question that carry gradient, and the online update
   on all of them, as programs of their own; the update counts one `--update-every`-th;
 * shares: of the median step. Inside of a step the programs overlap, so they are estimates;
-* tokens: of the prompts that are encoded and of the targets that are decoded by the student in
-  training: per question S + L (fine-tuning), 2 S + L + T (DSS, MI) or 2 S + L + (m + k) T (QCRD).
-  Sampled tokens are counted by themselves, against the seconds of sampling;
+* tokens: real ones, of the prompts that are encoded and of the targets that are decoded by the
+  student in training: per question S + L (fine-tuning), 2 S + L + T (DSS, MI) or
+  2 S + L + (m + k) T (QCRD). Sampled tokens are counted by themselves, against their seconds;
 * peak memory: of the device where it keeps count (GPU), else of the whole process (CPU), at the
-  end of the steps and before the single programs.
+  end of the steps and before the single programs; and that of the program, as compiled;
+* kernels: of the compiled program that takes most memory (`benchmarks.program`), a chunk's for all
+  of its steps;
+* floor: the least time that operations and bytes allow (`benchmarks.floor`) on this device
+  (`benchmarks.peaks`).
 """
 
 import argparse
@@ -32,13 +38,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks import flags, program
+from benchmarks import peaks as device_peaks
 from benchmarks.machine import describe_machine, peak_memory
-from benchmarks.setting import SIZES, RandomBatches, Setting
-from qcrd_jax import config as configuration
+from benchmarks.setting import Setting
+from benchmarks.subject import Subject
 from qcrd_jax import files
-from qcrd_jax.methods import METHODS, Method, Parts, optimizers, programs
+from qcrd_jax.methods import programs
 from qcrd_jax.methods.discriminator import score_rationales, update_discriminator
-from qcrd_jax.methods.dss import Dss, Finetune
 from qcrd_jax.methods.programs import Progress
 from qcrd_jax.methods.rationales import (
     Rationales,
@@ -46,142 +53,104 @@ from qcrd_jax.methods.rationales import (
     teacher_negatives,
     teacher_positives,
 )
-from qcrd_jax.methods.state import DiscriminatorState, TrainState
-from qcrd_jax.models import Discriminator, architectures, parameter_count
-from qcrd_jax.ring import Ring
+from qcrd_jax.models import architectures, parameter_count
 
-LEARNING_RATE = 5e-5
-TEMPERATURE = 1.5
-_WARM_UP = 2  # calls; the first one compiles
 _REPEATS = 5  # timed runs of a program of its own
 
 
 class Measurement:
-    """The models, the data and the programs of one setting."""
+    """The steps of one setting, and their parts."""
 
     def __init__(self, setting: Setting):
         self.setting = setting
-        self.config = architectures.named(setting.size, setting.version)
-        self.student = architectures.student_of(self.config, jnp.dtype(setting.dtype))
-        self.optimizer = optimizers.adamw(LEARNING_RATE)
-        config, entry = _configuration(setting), METHODS[setting.method]
-        self.discriminator = Discriminator(self.student.encoder) if entry.weighs(config) else None
-        length = setting.rationale_length
-        parts = Parts(self.student, self.optimizer, self.discriminator, self.optimizer, length)
-        self.method = _without_eos(entry.build(config, parts))
-        self.batches = RandomBatches(setting, self.config, setting.lag)
-        self.key = jax.random.key(0)
-
-    @property
-    def trained_tokens(self) -> int:
-        """Tokens per step: see the module's docstring."""
-        setting, prompts = self.setting, 2
-        match self.method:
-            case Finetune():
-                prompts, rationales = 1, 0
-            case Dss():
-                rationales = 1
-            case _:
-                rationales = setting.positives + setting.negatives
-        targets = setting.label_length + rationales * setting.rationale_length
-        return setting.batch * (prompts * setting.source_length + targets)
+        self.subject = Subject(setting)
 
     @property
     def sampled_together(self) -> int:
         """Steps that one decoding loop samples for; 0 where nothing is sampled."""
-        negatives = self.method.negatives
+        negatives = self.subject.method.negatives
         if negatives is None:
             return 0
         return negatives.lag if negatives.together else 1
 
     def run(self) -> dict[str, Any]:
         """Takes the steps, then measures their parts."""
-        setting = self.setting
-        progress = self.initial()
+        setting, subject = self.setting, self.subject
+        progress = subject.initial()
         parameters = parameter_count(progress.state.params)
-        progress, calls, compile_seconds = self._take_steps(progress)
+        compiled, seconds = subject.compile(progress)
+        progress, timed = subject.take_steps(progress, seconds)
         memory, memory_of = peak_memory()
-        seconds = np.repeat([seconds for seconds, _ in calls], [count for _, count in calls])
-        median = float(np.median(seconds))
+        median = float(np.median(timed.per_step))
         sampling = self._sampling_seconds(progress) if self.sampled_together else 0.0
         scoring, updating = 0.0, 0.0
-        if self.discriminator is not None:
+        if subject.discriminator is not None:
             scoring, updating = self._discriminator_seconds(progress)
         every = setting.update_every
         scores = scoring + (updating / every if every else 0.0)
-        sampled = setting.batch * setting.negatives * setting.rationale_length
+        sampled = setting.batch * setting.negatives * subject.sampled_length
         return {
             'setting': dataclasses.asdict(setting),
             'machine': describe_machine(),
             'parameters': parameters,
-            'steps': len(seconds),
-            'steps_per_call': calls[0][1],
+            'steps': len(timed.per_step),
+            'steps_per_call': timed.steps[0],
             'seconds_per_step': median,
-            'seconds_per_step_p10': float(np.percentile(seconds, 10)),
-            'seconds_per_step_p90': float(np.percentile(seconds, 90)),
-            'compile_seconds': compile_seconds,
+            'seconds_per_step_p10': float(np.percentile(timed.per_step, 10)),
+            'seconds_per_step_p90': float(np.percentile(timed.per_step, 90)),
+            'compile_seconds': timed.compile_seconds,
             'sampling_seconds': sampling,
             'sampling_share': sampling / median,
             'discriminator_score_seconds': scoring,
             'discriminator_update_seconds': updating,
             'discriminator_share': scores / median,
-            'tokens_per_step': self.trained_tokens,
-            'tokens_per_second': self.trained_tokens / median,
+            'tokens_per_step': subject.trained_tokens,
+            'tokens_per_second': subject.trained_tokens / median,
             'sampled_tokens_per_second': sampled / sampling if sampling else None,
             'peak_memory_bytes': memory,
             'peak_memory_of': memory_of,
+            'program_memory_bytes': program.memory(compiled),
+            'program_kernels': program.kernels(compiled.as_text(), subject.sampled_length),
+            'floor': self._floor(),
         }
 
-    def initial(self) -> Progress:
-        """Random weights before step 0, in buffers of their own."""
-        params = jax.jit(self.student.init)(jax.random.key(1))
-        discriminator = None
-        if self.discriminator is not None:
-            weights = jax.jit(self.discriminator.init)(jax.random.key(2))
-            discriminator = DiscriminatorState.create(weights, self.optimizer)
-        state = TrainState.create(params, self.optimizer, discriminator)
-        lag = programs.lag(self.method)
-        return Progress(state, Ring.create(params, lag) if lag else None)
-
-    def _take_steps(self, progress: Progress) -> tuple[Progress, list[tuple[float, int]], float]:
-        """Returns seconds per step and number of steps of every timed call, and compile seconds."""
-        compiled, step, first = programs.compiled(self.method), 0, 0.0
-        calls: list[tuple[float, int]] = []
-        warm_up = _WARM_UP
-        while sum(count for _, count in calls) < self.setting.steps:
-            start = time.perf_counter()
-            progress, after, metrics = compiled.advance(
-                progress, self.batches, self.key, step, step + self.setting.lag
-            )
-            jax.block_until_ready((progress, metrics))
-            seconds = time.perf_counter() - start
-            if warm_up:
-                first = first or seconds
-                warm_up -= 1
-            else:
-                calls.append((seconds / (after - step), after - step))
-            step = after
-        typical = float(np.median([seconds * count for seconds, count in calls]))
-        return progress, calls, first - typical
+    def _floor(self) -> dict[str, Any] | None:
+        """The least time of a step on this device; None where its peaks are not known."""
+        peaks = device_peaks.of_device(jax.devices()[0])
+        if peaks is None:
+            return None
+        element = jnp.dtype(self.setting.dtype).itemsize
+        rate, bandwidth = peaks.operations[self.setting.dtype], peaks.bandwidth
+        works = self.subject.floor(element)
+        return {
+            'seconds': sum(work.seconds(rate, bandwidth) for work in works),
+            'parts': [
+                work._asdict() | {'seconds': work.seconds(rate, bandwidth)} for work in works
+            ],
+            'operations_per_second': rate,
+            'bytes_per_second': bandwidth,
+            'source': peaks.source,
+        }
 
     def _sampling_seconds(self, progress: Progress) -> float:
-        together, ring = self.sampled_together, progress.ring
+        subject, count, ring = self.subject, self.sampled_together, progress.ring
         assert ring is not None
         return programs.sampling_seconds(
-            self.method,
-            ring.slots[:together],
-            [self.batches[t] for t in range(together)],
-            self.key,
+            subject.method,
+            ring.slots if count > 1 else ring.generator(0),
+            [subject.batches[0]] * count,
+            subject.key,
             repeats=_REPEATS,
         )
 
     def _discriminator_seconds(self, progress: Progress) -> tuple[float, float]:
         """Seconds to score the rationales that carry gradient, and of one online update."""
-        assert self.discriminator is not None
-        discriminator = self.discriminator
-        state, batch = progress.state.discriminator, jax.tree.map(jnp.asarray, self.batches[0])
-        positives = teacher_positives(batch, self.config.pad_id)
-        negatives = teacher_negatives(batch, self.config.pad_id)
+        subject, discriminator = self.subject, self.subject.discriminator
+        assert discriminator is not None
+        state = progress.state.discriminator
+        batch = jax.tree.map(jnp.asarray, subject.batches[0])
+        positives = teacher_positives(batch, subject.config.pad_id)
+        negatives = teacher_negatives(batch, subject.config.pad_id)
         sampled = _first(positives, self.setting.negatives) if self.sampled_together else None
         selected = positives.ids[:, : 1 + (sampled is not None)]
         if sampled is not None:
@@ -195,12 +164,12 @@ class Measurement:
         def update(state, batch, positives, negatives):
             return update_discriminator(
                 discriminator,
-                self.optimizer,
+                subject.optimizer,
                 state,
                 batch,
                 positives,
                 negatives,
-                self.key,
+                subject.key,
                 due=jnp.bool_(True),
                 alpha=jnp.float32(0.5),
                 kind='ratio',
@@ -210,26 +179,6 @@ class Measurement:
         if not self.setting.update_every:
             return scoring, 0.0
         return scoring, _median_seconds(lambda: update(state, batch, positives, negatives))
-
-
-def _configuration(setting: Setting) -> Any:
-    """The configuration of a run with this setting, as far as a method reads it."""
-    config = configuration.base_config()
-    config.method = setting.method
-    config.discriminator.weigh = setting.discriminator
-    config.discriminator.update_every = setting.update_every
-    config.negatives.update(
-        count=setting.negatives, lag=setting.lag, together=setting.together, temperature=TEMPERATURE
-    )
-    return config
-
-
-def _without_eos(method: Any) -> Method:
-    """The method with sampling that always decodes its full length."""
-    if method.negatives is None:
-        return method
-    negatives = dataclasses.replace(method.negatives, stop_at_eos=False)
-    return dataclasses.replace(method, negatives=negatives)
 
 
 def summarise(result: dict[str, Any]) -> str:
@@ -258,13 +207,30 @@ def summarise(result: dict[str, Any]) -> str:
             f'{result["discriminator_update_seconds"]:.4f} s to update every '
             f'{setting["update_every"]} steps'
         )
+    kernels, planned = result['program_kernels'], result['program_memory_bytes']['total']
     lines += [
         f'tokens per second  {result["tokens_per_second"]:.0f} '
-        f'({result["tokens_per_step"]} trained on per step)',
+        f'({result["tokens_per_step"]:.0f} trained on per step)',
         f'peak memory        {result["peak_memory_bytes"] / 2**20:.0f} MiB '
-        f'of the {result["peak_memory_of"]}',
+        f'of the {result["peak_memory_of"]}; {planned / 2**20:.0f} MiB by the compiled program',
+        f'kernels            {kernels["kernels"]} ({kernels["fusions"]} fusions, '
+        f'{kernels["products"]} products) in {kernels["loops"]} loops and around them: '
+        f'{kernels["launches"]} launches per call',
     ]
+    if result['floor']:
+        lines += _floor_lines(result['floor'], median)
     return '\n'.join(lines)
+
+
+def _floor_lines(floor: dict[str, Any], median: float) -> list[str]:
+    """The least time of a step beside the measured one, and of its parts."""
+    parts = ', '.join(f'{part["part"]} {part["seconds"] * 1e3:.2f}' for part in floor['parts'])
+    return [
+        f'floor              {floor["seconds"] * 1e3:.2f} ms of {median * 1e3:.2f} ms measured '
+        f'({floor["seconds"] / median:.0%}): {parts}',
+        f'                   at {floor["operations_per_second"] / 1e12:.3g} TFLOP/s and '
+        f'{floor["bytes_per_second"] / 1e9:.4g} GB/s ({floor["source"]})',
+    ]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -280,53 +246,13 @@ def _parse(argv: Sequence[str] | None) -> tuple[Setting, pathlib.Path | None]:
     parser = argparse.ArgumentParser(
         prog='python -m benchmarks.step', description=(__doc__ or '').splitlines()[0]
     )
-    default = Setting()
-
-    def add(name: str, about: str, **options: Any) -> None:
-        flag = '--' + name.replace('_', '-')
-        about += ' (default: %(default)s)'
-        parser.add_argument(flag, default=getattr(default, name), help=about, **options)
-
-    add('size', 'of student and discriminator', choices=SIZES)
-    add('version', 'of T5, or of a decoder-only student', choices=tuple(architectures.SIZES))
-    add('method', 'which step', choices=tuple(METHODS))
-    add('batch', 'B, questions per step', type=_at_least(1))
-    add('source_length', 'S, tokens of a question', type=_at_least(1))
-    add('rationale_length', 'T, tokens of a rationale, sampled ones too', type=_at_least(1))
-    add('label_length', 'L, tokens of a label', type=_at_least(1))
-    add('positives', 'm, positive rationales per question', type=_at_least(1))
-    add('negatives', 'k, sampled negatives per question; 0: none', type=_at_least(0))
-    add('lag', 'j, steps between the student and its generator', type=_at_least(1))
-    add('steps', 'steps that are timed, rounded up to whole chunks', type=_at_least(1))
-    add('dtype', 'of the matrix products', choices=('float32', 'bfloat16'))
-    switch = argparse.BooleanOptionalAction
-    add('together', 'sample the negatives of `lag` steps in one loop', action=switch)
-    add('discriminator', 'weigh the rationales by their scores', action=switch)
-    add('update_every', 'steps between updates of the discriminator; 0: never', type=_at_least(0))
+    flags.add_setting(parser)
     parser.add_argument('--json', type=pathlib.Path, metavar='FILE', help='write the result here')
     arguments = vars(parser.parse_args(argv))
-    path = arguments.pop('json')
-    sizes = architectures.SIZES[arguments['version']]
-    if arguments['size'] not in sizes:
-        parser.error(f'argument --size: {arguments["version"]} has {", ".join(sizes)}.')
+    setting, path = flags.take_setting(parser, arguments), arguments['json']
     if path is not None and path.is_dir():
         parser.error(f'argument --json: {path} is a folder; name a file.')
-    return Setting(**arguments), path
-
-
-def _at_least(smallest: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = smallest - 1
-        if value < smallest:
-            raise argparse.ArgumentTypeError(
-                f'expected a whole number of at least {smallest}, got {text!r}'
-            )
-        return value
-
-    return parse
+    return setting, path
 
 
 def _first(rationales: Rationales, count: int) -> Rationales:

@@ -39,6 +39,9 @@ KEYS = {
     'sampled_tokens_per_second',
     'peak_memory_bytes',
     'peak_memory_of',
+    'program_memory_bytes',
+    'program_kernels',
+    'floor',
 }
 
 
@@ -61,7 +64,7 @@ def measure(step, path, *more):
 def test_tokens_trained_on(step, method):
     lengths = {name.replace('-', '_'): value for name, value in SMALL.items()}
     setting = step.Setting(method=method, size='tiny', **lengths)
-    assert step.Measurement(setting).trained_tokens == 2 * TOKENS[method]
+    assert step.Subject(setting).trained_tokens == 2 * TOKENS[method]
 
 
 def test_a_method_that_samples_nothing(step, tmp_path, capsys):
@@ -97,8 +100,40 @@ def test_qcrd_in_chunks(step, tmp_path, capsys):
     encoder, decoder = (2 * (n * 128**2 + 2 * 128 * 256 + m * 128) for n, m in ((4, 2), (8, 3)))
     assert result['parameters'] == 32128 * 128 + encoder + decoder + 2 * (128 + 32 * 4)
     assert result['peak_memory_bytes'] > 4 * result['parameters']
+    # Parameters, moments and two slots of the ring of the student, at least, whatever is planned.
+    assert result['program_memory_bytes']['arguments'] > 4 * 5 * result['parameters']
+    kernels = result['program_kernels']
+    assert kernels['kernels'] >= kernels['fusions'] + kernels['products'] > 0 < kernels['loops']
+    assert kernels['launches'] > kernels['kernels']  # two steps, and five tokens
+    parts = result['floor']['parts']
+    assert [each['part'] for each in parts] == [
+        'student',
+        'optimizer',
+        'sampling',
+        'scores',
+        'discriminator',
+    ]
+    np.testing.assert_allclose(result['floor']['seconds'], sum(each['seconds'] for each in parts))
+    assert result['floor']['seconds'] > 0
     assert result['machine']['cpus'] >= 1
     assert result['machine']['jax'] in capsys.readouterr().out
+
+
+def test_real_lengths(step):
+    setting = step.Setting(size='tiny', method='qcrd', batch=3, lag=2, steps=3, lengths='svamp')
+    subject = step.Subject(setting)
+    # Three steps are four batches; what is padded is no token, and each question has a sample.
+    assert len(subject.batches) == 4
+    tokens = 0
+    for batch in subject.batches.all:
+        ids = [batch[f'{name}_ids'] for name in ('predict', 'explain', 'label', 'positive')]
+        limit = int(batch['rationale_limit'].max())
+        sampled = min(subject.sampled_length, limit)
+        tokens += sum(np.count_nonzero(each) for each in ids) + 3 * sampled
+        assert batch['predict_ids'].shape[1] <= 80 and batch['positive_ids'].shape[2] <= 144
+    assert subject.trained_tokens == tokens / 4
+    # The longest of six rationales is longer than most of them, and shorter than all.
+    assert 47 < subject.sampled_length < 143
 
 
 def test_qcrd_one_by_one_without_a_discriminator(step, tmp_path):

@@ -1,0 +1,54 @@
+"""The few calls that differ between versions of the package, so that earlier ones can be measured.
+
+Versions from commit 04c4247 on are understood. Before `data.shapes` all batches had one shape, and
+the ring was a tuple of trees.
+"""
+
+import importlib
+import importlib.util
+from collections.abc import Mapping
+from typing import Any
+
+from qcrd_jax import config as configuration
+from qcrd_jax.data import batches
+from qcrd_jax.data.encoded import Encoded
+from qcrd_jax.methods import Method, programs
+from qcrd_jax.models.protocol import Params
+from qcrd_jax.ring import Ring
+
+_HAS_SHAPES = importlib.util.find_spec('qcrd_jax.data.shapes') is not None
+
+
+def measure_lengths(encoded: Encoded, caps: Mapping[str, int], bucket: int) -> Any:
+    """The shape that holds a split, as `data.lengths.measure_lengths` has it."""
+    home: Any = importlib.import_module('qcrd_jax.data.lengths') if _HAS_SHAPES else batches
+    return home.measure_lengths({'train': encoded}, caps, bucket)[0]
+
+
+def training_batches(
+    encoded: Encoded, lengths: Any, method: Method, *, batch_size: int, seed: int, bucket: int
+) -> Any:
+    """The batches of a run, in the shapes that it would choose."""
+    if not _HAS_SHAPES:
+        return batches.training_batches(encoded, lengths, batch_size=batch_size, seed=seed)
+    shapes = importlib.import_module('qcrd_jax.data.shapes')
+    negatives = method.negatives
+    chosen = shapes.choose(
+        shapes.Sizes.of(encoded, lengths),
+        lengths,
+        batch_size=batch_size,
+        together=max(programs.lag(method), 1) if negatives and negatives.together else 1,
+        most=configuration.base_config().train.shapes,
+        bucket=bucket,
+    )
+    return batches.training_batches(
+        encoded, lengths, batch_size=batch_size, seed=seed, shapes=chosen, bucket=bucket
+    )
+
+
+def ring_of(method: Method, params: Params) -> Ring | None:
+    """The ring before step 0; None for a method that has none."""
+    if hasattr(programs, 'ring_of'):
+        return programs.ring_of(method, params)
+    lag = programs.lag(method)
+    return Ring.create(params, lag) if lag else None

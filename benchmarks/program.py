@@ -1,0 +1,106 @@
+"""What a compiled program says of itself: the memory that it takes, and how many kernels it is."""
+
+import functools
+import re
+from typing import Any
+
+_COMPUTATION = re.compile(r'^(ENTRY )?%?([\w.\-]+) \(.*\) -> .*\{$')
+_INSTRUCTION = re.compile(r'^\s+(?:ROOT )?%?[\w.\-]+ = (?:\(.*?\)|\S+) ([a-z][\w\-]*)\(')
+_CALLED = re.compile(
+    r'(?:body|condition|to_apply|calls|(?:true|false)_computation|branch_computations)='
+    r'(?:\{([^}]*)\}|(%?[\w.\-]+))'
+)
+_TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
+
+# What the runtime of a device does without a kernel: names, views, and flow of control.
+_FREE = frozenset(
+    'parameter constant tuple get-tuple-element bitcast after-all opt-barrier while conditional '
+    'call async-start async-update async-done copy-done partition-id replica-id'.split()
+)
+
+
+def memory(compiled: Any) -> dict[str, int]:
+    """Returns the bytes that a program holds while it runs, as its compiler planned them.
+
+    'total' is arguments, results and everything between, where what is donated counts once.
+    """
+    stats = compiled.memory_analysis()
+    arguments, results = stats.argument_size_in_bytes, stats.output_size_in_bytes
+    shared, between = stats.alias_size_in_bytes, stats.temp_size_in_bytes
+    return {
+        'arguments': arguments,
+        'results': results,
+        'shared': shared,
+        'between': between,
+        'total': arguments + results + between - shared,
+    }
+
+
+def kernels(text: str, unknown_trips: int = 1) -> dict[str, int]:
+    """Counts the kernels of a program: fusions, products, copies, and all else that is launched.
+
+    Args:
+      text: of the compiled program (`compiled.as_text()`).
+      unknown_trips: how often a loop turns of which the compiler does not know it, as a decoding
+        loop that may end early.
+
+    Returns:
+      'fusions', 'products' (`dot` and `custom-call`, which calls a library), 'loops', 'kernels' (of
+      every kind), each as often as it stands in the program; and 'launches', the kernels as often
+      as they run, where of several branches the longest is taken.
+    """
+    computations, entry = _computations(text)
+
+    @functools.cache
+    def launches(name: str) -> int:
+        return sum(
+            1 if opcode not in _FREE else _repeated(line, opcode, launches, unknown_trips)
+            for opcode, line in computations[name]
+        )
+
+    found = [opcode for name in _reached(computations, entry) for opcode, _ in computations[name]]
+    return {
+        'fusions': found.count('fusion'),
+        'products': found.count('dot') + found.count('custom-call'),
+        'loops': found.count('while'),
+        'kernels': sum(opcode not in _FREE for opcode in found),
+        'launches': launches(entry),
+    }
+
+
+def _computations(text: str) -> tuple[dict[str, list[tuple[str, str]]], str]:
+    """Returns the (opcode, line) of the instructions of every computation, and the entry's name."""
+    computations: dict[str, list[tuple[str, str]]] = {}
+    entry, current = '', []
+    for line in text.splitlines():
+        if head := _COMPUTATION.match(line):
+            current = computations[head[2]] = []
+            entry = head[2] if head[1] else entry
+        elif instruction := _INSTRUCTION.match(line):
+            current.append((instruction[1], line))
+    return computations, entry
+
+
+def _called(line: str, opcode: str) -> list[str]:
+    """The computations that flow of control runs; those within a kernel are a part of it."""
+    if opcode not in ('while', 'conditional', 'call', 'async-start'):
+        return []
+    names = ','.join(several or one for several, one in _CALLED.findall(line))
+    return [name.strip().lstrip('%') for name in names.split(',') if name.strip()]
+
+
+def _reached(computations: dict[str, list[tuple[str, str]]], entry: str) -> list[str]:
+    """The computations that the entry runs, itself first."""
+    reached = [entry]
+    for name in reached:
+        for opcode, line in computations[name]:
+            reached += [each for each in _called(line, opcode) if each not in reached]
+    return reached
+
+
+def _repeated(line: str, opcode: str, launches: Any, unknown_trips: int) -> int:
+    counts = [launches(name) for name in _called(line, opcode)]
+    if opcode == 'while':
+        known = _TRIPS.search(line)
+        return sum(counts) * (int(known[1]) if known else unknown_trips)
+    return max(counts, default=0) if opcode == 'conditional' else sum(counts)
