@@ -174,7 +174,8 @@ def _train() -> config_dict.ConfigDict:
 
 def _evaluation() -> config_dict.ConfigDict:
     evaluation = config_dict.ConfigDict()
-    evaluation.batch_size = 32  # questions per greedy decoding
+    evaluation.batch_size = 32  # questions per batch, as rationales are scored
+    evaluation.together = 128  # questions that are decoded at once
     evaluation.max_length = 64  # tokens of a predicted label, as DSS generates
     evaluation.examples = 12  # test questions in the report whose rationales are sampled and scored
     evaluation.temperatures = (1.5, 2.0)  # of the student's samples in the score densities (Fig. 6)

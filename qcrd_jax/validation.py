@@ -95,6 +95,7 @@ RANGES = {
     'train.checkpoint_minutes': (0, None),
     'train.nonfinite_limit': (1, None),
     'evaluation.batch_size': (1, None),
+    'evaluation.together': (1, None),
     'evaluation.max_length': (1, None),
     'evaluation.examples': (0, None),
     'teacher.temperature': (0, 2),

@@ -35,7 +35,7 @@ _APART = (
 # What changes no number of a run. `train.log_every` and `train.checkpoint_every` do not belong
 # here: they end the windows of steps that are one program, which rounds otherwise than single
 # steps. Nor does `evaluation.batch_size`, for the same reason.
-_NO_EFFECT = ('train.checkpoint_minutes',)
+_NO_EFFECT = ('train.checkpoint_minutes', 'train.share_pretraining')
 
 LOCAL = ('student.pretrained', 'student.tokenizer', 'discriminator.pretrained', 'negatives.fixed')
 """Fields that name a checkpoint: a folder, or an id of the Hub."""

@@ -134,6 +134,7 @@ class Run:
             rationale_length=lengths.rationale,
             joint=self.entry.joint,
             seed=self.config.seed,
+            together=self.config.evaluation.together,
         )
 
     @functools.cached_property
