@@ -13,10 +13,9 @@ from typing import Any
 
 from ml_collections import config_dict
 
-from qcrd_jax import files
+from qcrd_jax import files, syntax
 from qcrd_jax.data.sources import builders
 from qcrd_jax.data.sources.table import DATASETS
-from qcrd_jax.experiments import syntax
 from qcrd_jax.methods.table import CONTESTED, METHODS
 
 RUNNING = ('qcrd_jax.runs.assembly', 'qcrd_jax.runs.loop', 'qcrd_jax.runs.results')
@@ -29,13 +28,13 @@ COUNTING = ('qcrd_jax.data.sources.builders', 'qcrd_jax.data.summary')
 # answers and verdicts; where data is kept, and what is done after a fault or at the end.
 _APART = (
     'seed', 'reproduce', 'teacher', 'judge', 'pairs', 'data.cache',
-    'train.restart', 'train.keep_state',
+    'train.restart', 'train.keep_state', 'train.share_pretraining',
 )  # fmt: skip
 
 # What changes no number of a run. `train.log_every` and `train.checkpoint_every` do not belong
 # here: they end the windows of steps that are one program, which rounds otherwise than single
 # steps. Nor does `evaluation.batch_size`, for the same reason.
-_NO_EFFECT = ('train.checkpoint_minutes', 'train.share_pretraining')
+_NO_EFFECT = ('train.checkpoint_minutes',)
 
 LOCAL = ('student.pretrained', 'student.tokenizer', 'discriminator.pretrained', 'negatives.fixed')
 """Fields that name a checkpoint: a folder, or an id of the Hub."""

@@ -18,10 +18,10 @@ import numpy as np
 from qcrd_jax.data import batches
 from qcrd_jax.errors import in_units, is_exhaustion
 from qcrd_jax.methods import programs
-from qcrd_jax.methods.discriminator import make_discriminator_step
 from qcrd_jax.methods.programs import Programs, Progress
 from qcrd_jax.methods.state import DiscriminatorState
 from qcrd_jax.models.protocol import parameter_bytes
+from qcrd_jax.runs import pretraining_steps
 from qcrd_jax.runs.exhaustion import out_of_memory
 from qcrd_jax.runs.run import Run
 
@@ -75,7 +75,7 @@ def needed(run: Run, count: int = 1) -> Need | None:
     at_once = made.lag if made.chunk is not None and steps >= made.lag else 1
     working += parameter_bytes(batch) * at_once
     copied = parameter_bytes(progress) if count > 1 else 0
-    first = _pretraining(run, count) - parameter_bytes(_progress(run, 1)) - parameter_bytes(fixed)
+    first = _pretraining(run, count) - kept  # before there is any of that
     return Need(kept, max(working, copied, first))
 
 
@@ -120,8 +120,8 @@ def _working(compiled: Any) -> int | None:
 def _pretraining(run: Run, count: int) -> int:
     """What pretraining a discriminator takes, at most; 0 where training surely takes more.
 
-    Seeds pretrain one after another. Their step does what the update in training does, on the
-    rationales of its own batch: where those are fewer, nothing is compiled to find it smaller.
+    Seeds pretrain together. Their step does what the update in training does, on the rationales
+    of its own batch: where those are fewer, nothing is compiled to find it smaller.
     """
     settings, lengths = run.config.discriminator, run.corpus.lengths
     discriminator = run.discriminator
@@ -131,7 +131,7 @@ def _pretraining(run: Run, count: int) -> int:
     pretrained = settings.batch_size * (lengths.positives + negatives)
     sampled = run.method.negatives.count if run.method.negatives else 0
     updated = lengths.positives + lengths.negatives + sampled
-    if settings.update_every and count * run.config.train.batch_size * updated >= pretrained:
+    if settings.update_every and run.config.train.batch_size * updated >= pretrained:
         return 0
     state = jax.eval_shape(
         lambda key: DiscriminatorState.create(discriminator.init(key), run.pretraining_optimizer),
@@ -142,13 +142,17 @@ def _pretraining(run: Run, count: int) -> int:
         dataclasses.replace(lengths, negatives=negatives),
         np.zeros(settings.batch_size, int),
     )
-    step = make_discriminator_step(
-        discriminator, run.pretraining_optimizer, kind=run.config.loss.discriminator
-    )
-    compiled = jax.jit(step, donate_argnames='state').lower(state, batch, jax.random.key(0))
-    working = _working(compiled.compile())
     theta_0 = jax.eval_shape(run.student.init, jax.random.key(0))
-    return parameter_bytes((state, batch, theta_0)) + (working or 0)
+    state, batch, key, theta_0 = jax.eval_shape(
+        lambda *one: jax.tree.map(lambda leaf: _on_axis(leaf, count), one),
+        state, batch, jax.random.key(0), theta_0,
+    )  # fmt: skip
+    step = pretraining_steps.compiled(
+        discriminator, run.pretraining_optimizer, run.config.loss.discriminator, count > 1
+    )
+    working = _working(step.lower(state, batch, key).compile()) or 0
+    copied = parameter_bytes(state) if count > 1 else 0  # where seeds are joined and taken apart
+    return parameter_bytes((state, batch, theta_0)) + max(working, copied)
 
 
 # --- Against what there is ------------------------------------------------------------------------

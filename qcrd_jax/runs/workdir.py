@@ -18,7 +18,7 @@ from qcrd_jax.runs.checkpoint import Checkpointer, UnreadableError
 
 _APART = ('teacher', 'judge', 'pairs', 'reproduce')  # groups that no training reads
 # Fields that change no number of a run: where something is kept, and what is done after a fault.
-_FREE = ('data.cache', 'train.restart', 'train.keep_state')
+_FREE = ('data.cache', 'train.restart', 'train.keep_state', 'train.share_pretraining')
 _TRACES = (  # what only a run leaves, in the order in which it is named
     'checkpoints',
     'checkpoints-damaged',

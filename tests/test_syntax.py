@@ -5,7 +5,8 @@ import shutil
 
 import pytest
 
-from qcrd_jax.experiments import identity, syntax
+from qcrd_jax import syntax
+from qcrd_jax.experiments import identity
 from tests.support import REPOSITORY
 
 FILES = {
