@@ -58,7 +58,6 @@ class Checkpointer:
         self._keep = keep
         _finish_replacing(self._folder)
         self._manager = self._open()
-        self._writer = concurrent.futures.ThreadPoolExecutor(1, 'checkpoint')
         self._save: concurrent.futures.Future[None] | None = None  # that is in flight
 
     def __enter__(self) -> 'Checkpointer':
@@ -76,7 +75,6 @@ class Checkpointer:
         try:
             self.wait()
         finally:
-            self._writer.shutdown()
             with self._writing():
                 self._manager.close()
 
@@ -114,7 +112,7 @@ class Checkpointer:
                 f'are there ({there}); use another --workdir.'
             )
         copies = {name: np.array(leaf) for name, leaf in _named_leaves(state).items()}
-        self._save = self._writer.submit(self._write, step, copies, metadata)
+        self._save = _writer().submit(self._write, step, copies, metadata)
 
     def _write(self, step: int, leaves: Arrays, metadata: dict[str, Any]) -> None:
         """Writes a checkpoint, and waits until it is committed."""
@@ -268,6 +266,12 @@ class Checkpointer:
             shutil.move(self._folder / str(step), aside)
             logging.error('%s: the damaged checkpoint was moved to %s.', self._folder, aside)
         self._manager = self._open()
+
+
+@functools.cache
+def _writer() -> concurrent.futures.ThreadPoolExecutor:
+    """Writes the checkpoints of all runs, one after another: Orbax mixes up saves at a time."""
+    return concurrent.futures.ThreadPoolExecutor(1, 'checkpoint')
 
 
 @functools.cache
