@@ -133,11 +133,11 @@ def decode(
     student: Student,
     params: Params,
     groups: Sequence[tuple[Context, Rationales]],
-    dropout: Sequence[Dropping],
+    dropout: Sequence[Dropping] | Key[Array, ' groups'],
 ) -> list[Decoded]:
-    """Decodes the targets of every group in one pass, teacher-forced."""
+    """Decodes the targets of every group in one pass, teacher-forced, each with its own dropout."""
     asked = [(context, targets.ids) for context, targets in groups]
-    states, table = student.decode_states(params, asked, dropout), student.head(params)
+    states, table = student.decode_states(params, asked, list(dropout)), student.head(params)
     return [Decoded(part, table, own) for part, (_, own) in zip(states, groups, strict=True)]
 
 

@@ -93,21 +93,21 @@ def assert_same_end(run, position, whole):
 )
 def test_after_any_program_the_step_is_saved_and_resumed(whole, tmp_path, program, step):
     run = again(whole, tmp_path)
-    said = interrupted(run, (Programs, 'advance', program))
+    said = interrupted(run, (Programs, 'take', program))
     assert f'step {step} is saved; run the same command again' in said
     (position,) = loop.train([run])
     assert_same_end(run, position, whole)
 
 
 def test_the_programs_are_those_that_the_test_means(whole, tmp_path, monkeypatch):
-    run, taken, advance = again(whole, tmp_path), [], Programs.advance
+    run, taken, take = again(whole, tmp_path), [], Programs.take
 
-    def watched(self, progress, batches, key, step, *rest):
-        progress, after, metrics = advance(self, progress, batches, key, step, *rest)
-        taken.append((step, after))
-        return progress, after, metrics
+    def watched(self, progress, batch, key, count, *rest):
+        before = taken[-1][1] if taken else 0
+        taken.append((before, before + count))
+        return take(self, progress, batch, key, count, *rest)
 
-    monkeypatch.setattr(Programs, 'advance', watched)
+    monkeypatch.setattr(Programs, 'take', watched)
     loop.train([run])
     assert taken == [(0, 2), (2, 4), (4, 5), (5, 6), (6, 8)]
 
@@ -129,7 +129,7 @@ def test_what_validation_said_before_an_interrupted_window_stays_in_the_log(whol
     run = assemble(config, tmp_path / 'whole')
     unbroken = run, loop.train([run])[0]
     again = assemble(config, tmp_path / 'stopped', twin=run)
-    assert 'step 6 is saved' in interrupted(again, (Programs, 'advance', 6))
+    assert 'step 6 is saved' in interrupted(again, (Programs, 'take', 6))
     (position,) = loop.train([again])
     assert_same_end(again, position, unbroken)
     assert [line['step'] for line in read_metrics(again.workdir, 'validation')] == [4, 8]
@@ -141,10 +141,10 @@ def test_one_interruption_after_another(whole, tmp_path):
         (pretraining_steps, 'joined_length', 2),
         (pretraining_steps, 'joined_length', 1),
         (positions, 'first', 1),  # in between: what is saved next is the position before step 0
-        (Programs, 'advance', 1),
+        (Programs, 'take', 1),
         (loop, 'validate', 1),
         (loop, 'validate', 1),  # again, as it resumes
-        (Programs, 'advance', 1),
+        (Programs, 'take', 1),
     ):
         interrupted(run, place)
     (position,) = loop.train([run])
@@ -230,7 +230,7 @@ def test_two_seeds_that_were_interrupted_in_their_validation(whole, tmp_path):
 
 def test_the_time_of_a_window_is_that_of_its_parts(whole, tmp_path):
     run = again(whole, tmp_path)
-    interrupted(run, (Programs, 'advance', 2))
+    interrupted(run, (Programs, 'take', 2))
     with loop.Checkpointer(tmp_path / 'checkpoints') as checkpointer:
         position = positions.restore(run, checkpointer)
     assert position is not None
