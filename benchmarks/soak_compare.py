@@ -19,7 +19,14 @@ SAME_BYTES = (
     'prepare.json',
 )
 FOLDERS_OF_SAME_BYTES = ('hf', 'data/tokens')
-_TIMES = ('seconds_per_step', 'training_hours', 'pretraining_seconds', 'negative_sampling_share')
+_TIMES = (
+    'seconds_per_step',
+    'device_waiting',
+    'device_waiting_share',
+    'training_hours',
+    'pretraining_seconds',
+    'negative_sampling_share',
+)
 _LEFTOVER = re.compile(r'\.tmp$|\.orbax-checkpoint-tmp|incomplete')
 _SET_ASIDE = re.compile(
     r'.*-damaged.*|previous-\d+|data|\.lock|SHA256SUMS'

@@ -223,7 +223,11 @@ class Life:
 
     def _two_on_a_cache(self) -> None:
         ((moment, delay),) = self.episode.moments
-        self.flags = [f'--config.data.cache={self.folder / "cache"}']
+        # Each pretrains its own discriminator, so that both reach every stage.
+        self.flags = [
+            f'--config.data.cache={self.folder / "cache"}',
+            '--config.train.share_pretraining=False',
+        ]
         second = self.folder / 'second'
         children = [self.ground.children.start(each, self.flags) for each in (self.workdir, second)]
         if self.episode.kind == 'one of two on a cache killed' and children[0].until(moment, delay):

@@ -205,10 +205,7 @@ def summarize(run: Run, position: Position, ratio: Ratio, sampling: float | None
     # The first window holds the compilation.
     seconds = float(np.median([record['seconds_per_step'] for record in windows][1:] or [np.nan]))
     share = sampling / seconds if sampling else None
-    padding, waiting = (
-        float(np.mean([record[name] for record in windows])) if windows else None
-        for name in ('padding', 'device_waiting')
-    )
+    padding, waiting = (_mean(windows, name) for name in ('padding', 'device_waiting'))
     discriminator = position.progress.state.discriminator
     training, pretraining = (
         total_seconds(
@@ -242,6 +239,12 @@ def summarize(run: Run, position: Position, ratio: Ratio, sampling: float | None
             parameter_count(discriminator.params) if discriminator else None
         ),
     }
+
+
+def _mean(records: Sequence[dict[str, Any]], name: str) -> float | None:
+    """Mean of a value over the lines of the log that have it."""
+    values = [record[name] for record in records if record.get(name) is not None]
+    return float(np.mean(values)) if values else None
 
 
 def sampling_seconds(run: Run, position: Position) -> float | None:

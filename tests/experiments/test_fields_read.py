@@ -51,7 +51,14 @@ READ_WITHOUT_EFFECT = {
 }
 """Why a field may be read although the identity ignores it. No run may read any other."""
 
-TIMES = ('seconds_per_step', 'training_hours', 'pretraining_seconds', 'negative_sampling_share')
+TIMES = (
+    'seconds_per_step',
+    'device_waiting',
+    'device_waiting_share',
+    'training_hours',
+    'pretraining_seconds',
+    'negative_sampling_share',
+)
 
 
 @contextlib.contextmanager
@@ -116,7 +123,7 @@ def run(config, workdir):
         if (folder / name).is_file():
             left[name] = (folder / name).read_text()
     left['validation'] = [
-        {name: value for name, value in record.items() if name != 'seconds_per_step'}
+        {name: value for name, value in record.items() if name not in TIMES}
         for _, record in files.read_jsonl(folder / 'metrics.jsonl')
     ]
     return left

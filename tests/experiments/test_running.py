@@ -428,18 +428,18 @@ class TestMemory:
 
     def limited(self, monkeypatch, most, after=1):
         """Programs of more seeds than `most` run out of memory in a later step."""
-        tried, advance = [], Programs.advance
+        tried, take = [], Programs.take
 
-        def limited(self, progress, batches, key, step, *rest):
-            seeds = 1 if key.ndim == 0 else len(key)
+        def limited(self, progress, batch, key, *rest):
+            seeds, step = 1 if key.ndim == 0 else len(key), int(progress.state.step)
             tried.append((seeds, step))
             if seeds > most and step >= after:
                 raise jax.errors.JaxRuntimeError(
                     'RESOURCE_EXHAUSTED: Out of memory while trying to allocate 135828668416 bytes.'
                 )
-            return advance(self, progress, batches, key, step, *rest)
+            return take(self, progress, batch, key, *rest)
 
-        monkeypatch.setattr(Programs, 'advance', limited)
+        monkeypatch.setattr(Programs, 'take', limited)
         return tried
 
     def grid(self, **reproduced):
