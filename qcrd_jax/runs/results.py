@@ -1,6 +1,7 @@
 """What a trained run leaves behind: test accuracy, predictions, scores, export, summary."""
 
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
