@@ -40,6 +40,7 @@ READ_WITHOUT_EFFECT = {
     'negatives.lag': 'likewise',
     'negatives.interval': 'likewise',
     'negatives.together': 'a fixed generator has no ring: there is nothing to sample together',
+    'negatives.ring_dtype': 'a fixed generator has no ring',
     'loss.alpha_disc': 'of the constants of QCRD, those of a discriminator that is not there',
     'loss.alpha_disc_decay': 'likewise',
     'loss.discriminator': 'likewise',

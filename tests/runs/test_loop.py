@@ -38,11 +38,16 @@ def params_of(trained):
     return [jax.device_get(run.progress.state.params) for run in trained]
 
 
+# Together, sums are taken in another order. Adam divides by a gradient's own size: where that is
+# all but zero, rounding decides over some hundredths of a step of 1e-3.
+CLOSE = {'rtol': 1e-4, 'atol': 5e-5}
+
+
 def test_every_seed_is_the_run_that_it_would_be_alone(unbroken, tmp_path):
     folder, together = unbroken
     (first, second), built = params_of(together), assembled(tmp_path)
     (single,) = loop.train(built[1:])
-    assert_trees_close(second, params_of([single])[0], rtol=1e-4, atol=1e-5)
+    assert_trees_close(second, params_of([single])[0], **CLOSE)
     assert np.abs(first['embedding'] - second['embedding']).max() > 0.1
     ours, theirs = (
         [record for record in read_metrics(place / 'seed1') if record['phase'] != 'test']
@@ -81,7 +86,7 @@ def test_a_seed_that_is_behind_after_a_kill_catches_up_first(unbroken, tmp_path,
     resumed = loop.train(assembled(tmp_path))
     assert groups == [([1], 2), ([0, 1], 4)]
     for ours, expected in zip(params_of(resumed), params_of(together), strict=True):
-        assert_trees_close(ours, expected, rtol=1e-4, atol=1e-5)
+        assert_trees_close(ours, expected, **CLOSE)
     for seed in SEEDS:
         steps = [record['step'] for record in read_metrics(tmp_path / f'seed{seed}', 'train')]
         assert steps == [2, 4]
