@@ -32,12 +32,11 @@ def training_batches(
     if not _HAS_SHAPES:
         return batches.training_batches(encoded, lengths, batch_size=batch_size, seed=seed)
     shapes = importlib.import_module('qcrd_jax.data.shapes')
-    negatives = method.negatives
     chosen = shapes.choose(
         shapes.Sizes.of(encoded, lengths),
         lengths,
         batch_size=batch_size,
-        together=max(programs.lag(method), 1) if negatives and negatives.together else 1,
+        together=programs.steps_together(method),
         most=configuration.base_config().train.shapes,
         bucket=bucket,
     )

@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from qcrd_jax.runs.timing import TIMES
+
 # Files that are the same bytes whenever a run ended well.
 SAME_BYTES = (
     'predictions.jsonl',
@@ -19,14 +21,6 @@ SAME_BYTES = (
     'prepare.json',
 )
 FOLDERS_OF_SAME_BYTES = ('hf', 'data/tokens')
-_TIMES = (
-    'seconds_per_step',
-    'device_waiting',
-    'device_waiting_share',
-    'training_hours',
-    'pretraining_seconds',
-    'negative_sampling_share',
-)
 _LEFTOVER = re.compile(r'\.tmp$|\.orbax-checkpoint-tmp|incomplete')
 _SET_ASIDE = re.compile(
     r'.*-damaged.*|previous-\d+|data|\.lock|SHA256SUMS'
@@ -203,7 +197,7 @@ def _checkpoint_differences(workdir: pathlib.Path, reference: pathlib.Path) -> l
 
 
 def _without_times(record: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in record.items() if name not in _TIMES}
+    return {name: value for name, value in record.items() if name not in TIMES}
 
 
 def _json(folder: pathlib.Path, name: str) -> Any:

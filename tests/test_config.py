@@ -97,6 +97,12 @@ def test_bad_tuples_are_refused(name, value):
         validate(changed(name, value))
 
 
+def test_a_batch_is_cut_into_equal_parts():
+    validate(changed('train.accumulate', 4))
+    with pytest.raises(InputError, match=r'train.accumulate: expected a divisor .*\(8\), got 3'):
+        validate(changed('train.accumulate', 3))
+
+
 def test_every_number_and_every_name_of_a_kind_is_checked():
     # `data.mwp` is checked by the generator; texts are names and folders, checked when read.
     free = {

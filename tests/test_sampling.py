@@ -188,3 +188,17 @@ def test_bad_options_are_refused(params, options):
     keys = sampling.sequence_keys(jax.random.key(0), jnp.arange(3), 1)
     with pytest.raises(ValueError, match='expected'):
         draw(params, QUESTIONS, keys, **({'max_length': 2, 'temperature': 1.0} | options))
+
+
+def test_a_limit_cuts_a_question_and_changes_nothing_before_it(params):
+    keys = sampling.sequence_keys(jax.random.key(5), jnp.arange(3), 4)
+    contexts, limits = encode(params, QUESTIONS), jnp.array([1, 3, 9])
+    decode = functools.partial(
+        sampling.sample, STUDENT, params, contexts, keys, max_length=6, temperature=1.5
+    )
+    free, cut = jax.jit(decode)(), jax.jit(lambda: decode(limits=limits))()
+    for question, limit in enumerate((1, 3, 6)):
+        for whole, part in zip(free, cut, strict=True):
+            np.testing.assert_array_equal(part[question, :, :limit], whole[question, :, :limit])
+            assert not np.any(part[question, :, limit:])
+    assert np.any(free.mask[0, :, 1:]) and np.any(free.mask[1, :, 3:])  # or nothing was cut

@@ -243,6 +243,12 @@ def lag(method: Method) -> int:
     return method.negatives.lag if method.negatives else 0
 
 
+def steps_together(method: Method) -> int:
+    """Steps whose negatives one decoding loop samples: those of a chunk, or one."""
+    negatives = method.negatives
+    return max(negatives.lag, 1) if negatives and negatives.together else 1
+
+
 @dataclasses.dataclass(frozen=True)
 class Programs:
     """The compiled programs of a method: the single step and, with a ring, the chunk.
@@ -343,7 +349,7 @@ def joined(batches: BatchStream, step: int, count: int) -> dict[str, np.ndarray]
 @functools.lru_cache(maxsize=1)
 def compiled(method: Method) -> Programs:
     """Returns the programs of a method; runs that follow one another compile them once."""
-    together = lag(method) > 1 and method.negatives is not None and method.negatives.together
+    together = steps_together(method) > 1
     return Programs(step(method), chunk(method) if together else None, lag(method))
 
 

@@ -253,7 +253,7 @@ def sampling_seconds(run: Run, position: Position) -> float | None:
     negatives, ring = run.method.negatives, position.progress.ring
     if negatives is None:
         return None
-    count = negatives.lag if negatives.lag and negatives.together else 1
+    count = programs.steps_together(run.method)
     if ring is None:  # that of a finished run is gone, and any parameters take the same time
         params = jax.tree.map(jnp.asarray, position.best.params)
         ring = Ring.create(run.student.narrowed(params, negatives.ring_dtype), count)

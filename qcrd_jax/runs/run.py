@@ -105,12 +105,11 @@ class Run:
     def _shapes(self) -> Shapes:
         """The shapes of training batches; they change the time of a step and not its numbers."""
         encoded, lengths = self.corpus.encoded['train'], self.corpus.lengths
-        negatives = self.method.negatives
         return shapes.choose(
             shapes.Sizes.of(encoded, lengths),
             lengths,
             batch_size=self.config.train.batch_size,
-            together=max(programs.lag(self.method), 1) if negatives and negatives.together else 1,
+            together=programs.steps_together(self.method),
             most=self.config.train.shapes,
             bucket=self.config.data.length_bucket,
         )

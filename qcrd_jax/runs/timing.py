@@ -2,6 +2,16 @@
 
 from collections.abc import Iterable
 
+TIMES = (
+    'seconds_per_step',
+    'device_waiting',
+    'device_waiting_share',
+    'training_hours',
+    'pretraining_seconds',
+    'negative_sampling_share',
+)
+"""What a log or a summary has of measured times: runs that are equal in all else differ in it."""
+
 
 def total_seconds(windows: Iterable[tuple[int | float, float]]) -> float | None:
     """The time of all steps, over any number of resumes; None if none was logged.

@@ -7,6 +7,7 @@ from ml_collections import config_dict
 
 from qcrd_jax import files, validation
 from qcrd_jax.experiments import identity, plan, running
+from qcrd_jax.runs.timing import TIMES
 from tests.support.small_grid import small_run
 from tests.support.toy_student import use_toy_students
 
@@ -51,15 +52,6 @@ READ_WITHOUT_EFFECT = {
     'train.checkpoint_minutes': 'when a position is saved',
 }
 """Why a field may be read although the identity ignores it. No run may read any other."""
-
-TIMES = (
-    'seconds_per_step',
-    'device_waiting',
-    'device_waiting_share',
-    'training_hours',
-    'pretraining_seconds',
-    'negative_sampling_share',
-)
 
 
 @contextlib.contextmanager

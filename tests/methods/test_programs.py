@@ -45,14 +45,14 @@ def initial():
     return toys.make_initial()
 
 
-@pytest.mark.parametrize('update_every', [0, 2])
-def test_a_chunk_is_so_many_single_steps(initial, update_every):
+@pytest.mark.parametrize(('update_every', 'start'), [(0, 1), (2, 0)])
+def test_a_chunk_is_so_many_single_steps(initial, update_every, start):
     lag = 3
     optimizer = discriminator_optimizer = optimizers.adamw(RATE)
     contrast, sampling = Contrast(update_every=update_every), dataclasses.replace(SAMPLING, lag=lag)
     method = Qcrd(STUDENT, optimizer, contrast, sampling, DISCRIMINATOR, discriminator_optimizer)
     step, chunk = programs.step(method), programs.chunk(method)
-    batches = [make_batch(t) for t in range(2 * lag)]
+    batches = [make_batch(t) for t in range(start + 2 * lag)]
 
     def beginning():
         state = make_state(initial, optimizer, discriminator_optimizer)
@@ -63,7 +63,10 @@ def test_a_chunk_is_so_many_single_steps(initial, update_every):
         one, metrics = step(one, batch, KEY)
         single.append(float(metrics['loss'][0]))
     many, chunked = beginning(), []
-    for t in range(0, 2 * lag, lag):
+    for t in range(0, start):  # so that the oldest slot is not the first one
+        many, metrics = step(many, batches[t], KEY)
+        chunked.append(float(metrics['loss'][0]))
+    for t in range(start, len(batches), lag):
         many, metrics = chunk(many, stacked(batches[t : t + lag]), KEY)
         chunked.extend(np.asarray(metrics['loss'][0]).tolist())
     # Bit for bit on the machines we saw; another compiler may reorder a sum.

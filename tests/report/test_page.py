@@ -18,7 +18,10 @@ def test_whole_run_shows_its_headlines_figures_and_examples(tmp_path):
     assert 'Test accuracy 81.2 % 325 of 400; 95 % interval 77.1 to 84.8 %' in elements.text
     assert 'Validation accuracy 84.5 % best, at step 500' in elements.text
     assert 'Discriminator ROC-AUC 0.973' in elements.text
-    assert 'Time per step 143 ms 38.4 % of it samples negatives' in elements.text
+    assert (
+        'Time per step 143 ms 38.4 % of it samples negatives; 21.7 % of the tokens are padding'
+        in elements.text
+    )
     assert 'Student 1.9 M parameters' in elements.text
     assert 'Training time 12.6 h and 75 s of the discriminator' in elements.text
     assert 'Of the 2,000 training questions with their 10,000 samples' in elements.text

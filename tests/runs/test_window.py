@@ -37,12 +37,13 @@ def over(*taken):
 
 
 def test_means_are_over_steps_and_chunks_alike():
-    window = over(step(loss=1.0), step(loss=2.5), chunk(0, 1, 0)).lasted(2.0).lasted(0.5)
+    window = over(step(loss=1.0), step(loss=2.5), chunk(0, 1, 0)).lasted(2.0, 0.25).lasted(0.5)
     assert window.steps == 5
     values = window.values()
     assert values['loss'] == (1.0 + 2.5 + 3 * 2) / 5
     assert values['nonfinite'] == window.skipped() == 1
     assert values['seconds_per_step'] == 0.5
+    assert values['device_waiting'] == 0.25 * 2.0 / 2.5
 
 
 def test_a_window_comes_back_from_json_to_the_last_bit():

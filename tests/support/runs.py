@@ -12,17 +12,11 @@ import jax
 
 from qcrd_jax import files
 from qcrd_jax.runs.checkpoint import Checkpointer
+from qcrd_jax.runs.timing import TIMES
 from tests.support import REPOSITORY
 
 PATIENCE = 1200  # seconds for a run, on a machine that is busy with others
-TIMINGS = {
-    'seconds_per_step',
-    'negative_sampling_share',
-    'training_hours',
-    'pretraining_seconds',
-    'device_waiting',
-    'device_waiting_share',
-}
+TIMINGS = set(TIMES)
 CONFIG = """
 from qcrd_jax.config import base_config
 
