@@ -99,8 +99,8 @@ def max_probabilities(
       at_once: how many probabilities are held, at most, in the gradient too.
 
     >>> states, table = jnp.array([[[0.0], [1.0]]]), jnp.array([[0.0], [1.0]])
-    >>> max_probabilities(states, table).round(2)
-    Array([[0.5 , 0.73]], dtype=float32)
+    >>> [round(float(largest), 2) for largest in max_probabilities(states, table)[0]]
+    [0.5, 0.73]
     """
     matrix = table.astype(states.dtype)
     real = jnp.ones(states.shape[:-1], bool) if mask is None else mask

@@ -273,8 +273,8 @@ def _no_past(config: DecoderConfig, dtype: Any, batch: int) -> decoder_layers.Pa
 
 
 def _without_last_eos(
-    tokens: Int[Array, 'B S'], mask: Bool[Array, 'B S'], eos_id: int
-) -> Bool[Array, 'B S']:
+    tokens: Int[Array, '*prompts S'], mask: Bool[Array, '*prompts S'], eos_id: int
+) -> Bool[Array, '*prompts S']:
     """Takes the last real token out of the mask where it is EOS; one in the middle stays."""
     return mask & ~(last_true(mask) & (tokens == eos_id))
 

@@ -17,10 +17,12 @@ from qcrd_jax.config import base_config
 from qcrd_jax.errors import InputError
 from qcrd_jax.methods import programs
 from qcrd_jax.methods.objectives import Contrast
+from qcrd_jax.methods.programs import Progress
 from qcrd_jax.methods.qcrd import Qcrd
 from qcrd_jax.methods.rationales import NegativeSampling
 from qcrd_jax.methods.state import DiscriminatorState, TrainState
 from qcrd_jax.models import DecoderStudent, Discriminator
+from qcrd_jax.ring import Ring
 from qcrd_jax.validation import validate
 from tests.support import REPOSITORY, parity, small
 
@@ -51,6 +53,7 @@ def random_batches():
         'negative_ids': sequences(1, 5),
         'negative_mask': jnp.ones((J, B, 1), bool),
         'example_mask': jnp.ones((J, B), bool),
+        'rationale_limit': jnp.full((J, B), 5),
     }
 
 
@@ -67,32 +70,33 @@ def test_a_chunk_is_its_steps():
     )
     key = jax.random.key(3)
     theta = parity.random_params(student)
-    past = tuple(jax.tree.map(lambda leaf, f=f: leaf * f, theta) for f in (0.5, 0.8))
+    slots = jax.tree.map(lambda leaf: jnp.stack([leaf * 0.5, leaf * 0.8]), theta)
     discriminator_params = parity.random_params(discriminator, 1)
     state = TrainState.create(
         theta,
         method.optimizer,
         DiscriminatorState.create(discriminator_params, method.discriminator_optimizer),
     )
-    batches = random_batches()
+    beginning, batches = Progress(state, Ring(slots)), random_batches()
 
-    chunked, new_past, metrics = jax.jit(functools.partial(programs.take_chunk, method))(
-        state, past, batches, key
+    chunked, metrics = jax.jit(functools.partial(programs.take_chunk, method))(
+        beginning, batches, key
     )
-    step, one = jax.jit(functools.partial(programs.take_step, method)), state
+    step, one = jax.jit(functools.partial(programs.take_step, method)), beginning
     students = []
     for j in range(J):
-        students.append(one.params)
-        one, single = step(one, past[j], jax.tree.map(lambda leaf, j=j: leaf[j], batches), key)
+        students.append(one.state.params)
+        one, single = step(one, jax.tree.map(lambda leaf, j=j: leaf[j], batches), key)
         for name, (total, count) in single.items():
             np.testing.assert_allclose(metrics[name][0][j], total, rtol=2e-4, err_msg=name)
             np.testing.assert_allclose(metrics[name][1][j], count, err_msg=name)
     close = lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5)  # noqa: E731
-    jax.tree.map(close, chunked.params, one.params)
-    jax.tree.map(close, chunked.discriminator.params, one.discriminator.params)
-    jax.tree.map(close, new_past, tuple(students))
+    jax.tree.map(close, chunked.state.params, one.state.params)
+    jax.tree.map(close, chunked.state.discriminator.params, one.state.discriminator.params)
+    jax.tree.map(close, chunked.ring, Ring(jax.tree.map(lambda *leaf: jnp.stack(leaf), *students)))
     # Everything learns: the student in both steps, its discriminator in the second.
-    for before, after in ((theta, one.params), (discriminator_params, one.discriminator.params)):
+    learned = (theta, one.state.params), (discriminator_params, one.state.discriminator.params)
+    for before, after in learned:
         moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), before, after)
         still = [path for path, size in jax.tree.leaves_with_path(moved) if not size]
         assert not still, still
