@@ -159,7 +159,7 @@ def _train() -> config_dict.ConfigDict:
     train.shapes = 4  # of batches, at most: each is compiled, and with more of them less is padding
     train.accumulate = 1  # parts of a batch whose gradients are added up one by one: less memory
     train.remat = 'none'  # none | layers: compute a layer's activations once more for the gradient,
-    # in place of keeping them, and score one rationale a question at a time; less memory, more time
+    # in place of keeping them; less memory, more time
     train.on_nonfinite = 'stop'  # stop | skip (the update is not applied, and counted)
     train.nonfinite_limit = 10  # steps in a row that `skip` passes over; then the run ends, as it
     # does when it passed over more than half of the steps between two lines of metrics.jsonl

@@ -12,6 +12,16 @@ _FLAG = '--xla_backend_optimization_level'
 if _FLAG not in os.environ.get('XLA_FLAGS', ''):
     os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {_FLAG}=0'.strip()
 
+# A program is compiled by the first worker, process or suite that meets it; the rest find it.
+# (`pytest --cache-clear` empties the folder.)
+_KEPT = {
+    'JAX_COMPILATION_CACHE_DIR': pathlib.Path(__file__).parents[1] / '.pytest_cache/d/compiled',
+    'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': 0,
+    'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': 0,
+}
+for _name, _value in _KEPT.items():
+    os.environ.setdefault(_name, str(_value))
+
 jaxtyping.install_import_hook('qcrd_jax', 'beartype.beartype').__enter__()
 
 from tests.support import REPOSITORY  # noqa: E402

@@ -1,6 +1,6 @@
 """The discriminator in training: scores, eq. 2, pretraining and the online update."""
 
-import functools
+import dataclasses
 from collections.abc import Callable
 
 import jax
@@ -11,7 +11,9 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from qcrd_jax import losses
+from qcrd_jax.methods.method import summed
 from qcrd_jax.methods.metrics import Metrics, over, single
+from qcrd_jax.methods.objectives import share
 from qcrd_jax.methods.optimizers import apply_if_finite
 from qcrd_jax.methods.rationales import (
     Batch,
@@ -22,8 +24,11 @@ from qcrd_jax.methods.rationales import (
 )
 from qcrd_jax.methods.state import DiscriminatorState
 from qcrd_jax.models.discriminator import Discriminator, join
-from qcrd_jax.models.dropout import draws_of
+from qcrd_jax.models.dropout import Draws
 from qcrd_jax.models.protocol import Dropping, Params
+
+TOKENS_AT_ONCE = 2048
+"""Tokens of joined sequences whose activations an update holds, where a question has no more."""
 
 
 def make_discriminator_step(
@@ -41,14 +46,9 @@ def make_discriminator_step(
         key = jax.random.fold_in(key, state.updates)
         rationales = concatenate(teacher_positives(batch, pad_id), teacher_negatives(batch, pad_id))
         count = batch['positive_mask'].shape[1]
-
-        def loss_fn(params):
-            scores = score_rationales(discriminator, params, batch, rationales.ids, key, length)
-            loss, metrics = _discriminator_loss(scores, rationales.mask, count, batch, kind)
-            return loss, metrics | {'loss': single(loss)}
-
-        state, metrics, nonfinite = _descend(optimizer, state, loss_fn)
-        return state, metrics | {'nonfinite': nonfinite}
+        judge = _Judge(discriminator, kind, count, length)
+        state, metrics = judge.descend(optimizer, state, batch, rationales, key)
+        return state, metrics
 
     return step
 
@@ -68,54 +68,92 @@ def update_discriminator(
 ) -> tuple[DiscriminatorState, Metrics]:
     """The online update, alpha_3 L_D of eq. 8, where it is due (section 3.3.1)."""
     rationales = concatenate(positives, negatives)
-    count = positives.mask.shape[1]
+    judge = _Judge(discriminator, kind, positives.mask.shape[1])
 
-    def loss_fn(params):
-        scores = score_rationales(discriminator, params, batch, rationales.ids, key)
-        loss, _ = _discriminator_loss(scores, rationales.mask, count, batch, kind)
-        weighed = losses.total_loss(discriminator=loss, alpha_disc=alpha)
-        return weighed, {'discriminator_loss': single(loss)}
+    def update(_, before):
+        state, metrics = judge.descend(optimizer, before[0], batch, rationales, key, alpha)
+        return state, {
+            'discriminator_loss': metrics['loss'],
+            'discriminator_nonfinite': metrics['nonfinite'],
+        }
 
-    def update(state):
-        state, metrics, nonfinite = _descend(optimizer, state, loss_fn)
-        return state, metrics | {'discriminator_nonfinite': nonfinite}
-
-    def keep(state):
-        nothing = jnp.float32(0), jnp.float32(0)
-        return state, {'discriminator_loss': nothing, 'discriminator_nonfinite': nothing}
-
-    return lax.cond(due, update, keep, state)
+    nothing = jnp.float32(0), jnp.float32(0)
+    metrics = {'discriminator_loss': nothing, 'discriminator_nonfinite': nothing}
+    # Once or never. A loop works in place, where a condition copies its operands in both branches.
+    return lax.fori_loop(0, due.astype(jnp.int32), update, (state, metrics))
 
 
-def _descend(
-    optimizer: optax.GradientTransformation,
-    state: DiscriminatorState,
-    loss_fn: Callable[[Params], tuple[Float[Array, ''], Metrics]],
-) -> tuple[DiscriminatorState, Metrics, tuple[Array, Array]]:
-    """Takes one step down a loss; returns its metrics, and that of a step passed over."""
-    (_, metrics), gradient = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
-    params, opt_state, finite = apply_if_finite(optimizer, gradient, state.opt_state, state.params)
-    after = DiscriminatorState(params, opt_state, state.updates + 1)
-    return after, metrics, single(1.0 - finite)
+@dataclasses.dataclass(frozen=True)
+class _Judge:
+    """How a discriminator learns.
+
+    Attributes:
+      discriminator: the model.
+      kind: of the loss.
+      count: how many rationales of a question are positive; they come first.
+      length: that of `score_rationales`.
+    """
+
+    discriminator: Discriminator
+    kind: str
+    count: int
+    length: int | None = None
+
+    def descend(
+        self,
+        optimizer: optax.GradientTransformation,
+        state: DiscriminatorState,
+        batch: Batch,
+        rationales: Rationales,
+        key: Key[Array, ''],
+        alpha: Float[Array, ''] | float = 1.0,
+    ) -> tuple[DiscriminatorState, Metrics]:
+        """Takes one step down alpha times eq. 2, the questions cut into parts of a few tokens.
+
+        The metrics are 'loss', 'positive_score', 'negative_score', and 'nonfinite' of a step that
+        was passed over.
+        """
+        used = {name: batch[name] for name in ('question_ids', 'example_mask')}
+        mask = rationales.mask & batch['example_mask'][:, None]
+        whole = jnp.sum(self._terms(jnp.zeros(mask.shape), mask).valid)
+        tokens = used['question_ids'].shape[1] + rationales.ids.shape[2]
+        parts = _parts(mask.shape[0], mask.shape[1] * (self.length or tokens))
+
+        def loss_fn(params, inputs, first_row):
+            batch, ids, mask = inputs
+            draws = Draws.of(key).rows_from(first_row)
+            scores = score_rationales(self.discriminator, params, batch, ids, draws, self.length)
+            terms = self._terms(scores, mask)
+            loss = share(terms.loss, terms.valid, whole)
+            positive, negative = mask[:, : self.count], mask[:, self.count :]
+            return losses.total_loss(discriminator=loss, alpha_disc=alpha), {
+                'loss': single(loss, parts),
+                'positive_score': over(scores[:, : self.count], positive),
+                'negative_score': over(scores[:, self.count :], negative),
+            }
+
+        inputs = used, rationales.ids, mask
+        (_, metrics), gradient = summed(loss_fn, state.params, inputs, parts)
+        params, opt_state, finite = apply_if_finite(
+            optimizer, gradient, state.opt_state, state.params
+        )
+        after = DiscriminatorState(params, opt_state, state.updates + 1)
+        return after, metrics | {'nonfinite': single(1.0 - finite)}
+
+    def _terms(
+        self, scores: Float[Array, 'B R'], mask: Bool[Array, 'B R']
+    ) -> losses.DiscriminatorTerms:
+        count = self.count
+        return losses.discriminator_loss(
+            scores[:, :count], scores[:, count:], mask[:, :count], mask[:, count:], kind=self.kind
+        )
 
 
-def _discriminator_loss(
-    scores: Float[Array, 'B R'],
-    mask: Bool[Array, 'B R'],
-    count: int,
-    batch: Batch,
-    kind: str,
-) -> tuple[Float[Array, ''], Metrics]:
-    """Eq. 2 over rationales of which the first `count` are positive."""
-    mask = mask & batch['example_mask'][:, None]
-    positive, negative = mask[:, :count], mask[:, count:]
-    terms = losses.discriminator_loss(
-        scores[:, :count], scores[:, count:], positive, negative, kind=kind
-    )
-    return losses.masked_mean(terms.loss, terms.valid), {
-        'positive_score': over(scores[:, :count], positive),
-        'negative_score': over(scores[:, count:], negative),
-    }
+def _parts(questions: int, tokens: int) -> int:
+    """Into how many equal parts questions are cut, each of so many tokens, that few are learned."""
+    divisors = [parts for parts in range(1, questions) if questions % parts == 0]
+    fitting = (n for n in divisors if questions // n * tokens <= TOKENS_AT_ONCE)
+    return next(fitting, questions)
 
 
 def score_rationales(
@@ -127,9 +165,6 @@ def score_rationales(
     length: int | None = None,
 ) -> Float[Array, 'B R']:
     """D(x, r) of eq. 1 for every rationale of the batch.
-
-    Where the encoder has `remat`, one rationale of every question at a time, and once more in the
-    gradient.
 
     Args:
       discriminator: the model.
@@ -146,20 +181,7 @@ def score_rationales(
         pad_id=discriminator.pad_id,
         eos_id=discriminator.eos_id,
     )
-    # The questions of one rationale after another: [R, B, U].
-    ids, mask = (jnp.swapaxes(leaf[..., :length], 0, 1) for leaf in (ids, mask))
-    if not (discriminator.encoder.remat and ids.shape[0] > 1):
-        return discriminator.scores(params, ids, mask, dropout).T
-
-    @jax.checkpoint
-    def of_one(params, inputs):
-        ids, mask, number = inputs
-        draws = draws_of(dropout)
-        draws = draws and draws.rows_from(number)
-        return discriminator.scores(params, ids[None], mask[None], draws)[0]
-
-    numbered = ids, mask, jnp.arange(ids.shape[0])
-    return lax.map(functools.partial(of_one, params), numbered).T
+    return discriminator.scores(params, ids[..., :length], mask[..., :length], dropout)
 
 
 def joined_length(batch: dict[str, np.ndarray], pad_id: int, *, bucket: int = 64) -> int:

@@ -88,7 +88,7 @@ def update_student(
       parts: into how many parts the questions are cut, whose gradients are taken one after another
         and added up (gradient accumulation).
     """
-    (loss, metrics), gradient = _summed(loss_fn, state.params, inputs, parts)
+    (loss, metrics), gradient = summed(loss_fn, state.params, inputs, parts)
     params, opt_state, finite = apply_if_finite(optimizer, gradient, state.opt_state, state.params)
     metrics = metrics | {
         'loss': single(loss),
@@ -99,8 +99,15 @@ def update_student(
     return new_state, metrics
 
 
-def _summed(loss_fn: Callable[..., Any], params: Params, inputs: Any, parts: int) -> Any:
-    """Returns ((loss, metrics), gradient), added up over the parts of a batch."""
+def summed(loss_fn: Callable[..., Any], params: Params, inputs: Any, parts: int) -> Any:
+    """Returns ((loss, metrics), gradient), added up over the parts of a batch.
+
+    Args:
+      loss_fn: as `update_student` has it.
+      params: that are learned.
+      inputs: a pytree of arrays whose first axis is that of the questions.
+      parts: how many; they divide the questions.
+    """
     differentiate = jax.value_and_grad(loss_fn, has_aux=True)
     if parts == 1:
         return differentiate(params, inputs, jnp.int32(0))

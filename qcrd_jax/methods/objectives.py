@@ -213,10 +213,10 @@ def select_rationales(
     """Leaves the rationales that carry gradient, and the scheme that is left for them.
 
     Under a selecting scheme (min-max, eqs. 4-7) one positive and one negative of a question carry
-    gradient, and only their scores count. So all rationales are decoded once without gradient to
-    select, and the two selected ones once more with it: dropout is shared by the rationales of a
-    question, hence the second pass repeats the values of the first, and the gradient is that of
-    the plain min and max.
+    gradient, and only their scores count. So where there are several of a kind, they are decoded
+    once without gradient to select, and the two selected ones once more with it: dropout is shared
+    by the rationales of a question, hence the second pass repeats the values of the first, and the
+    gradient is that of the plain min and max.
 
     Args:
       decode_constant: l(x, r) of rationales, with no gradient.
@@ -228,10 +228,12 @@ def select_rationales(
     scheme = contrast.scheme
     if scheme not in losses.SELECTING_SCHEMES:
         return positives, negatives, scheme
-    if _several(positives, negatives):
-        values, count = decode_constant(concatenate(positives, negatives)), positives.mask.shape[1]
-        hard = losses.margin_loss(values[:, count:], margin=contrast.margin)
-        positives = choose(positives, values[:, :count], scheme, 'positive', choice.positives)
+    m, k = positives.mask.shape[1], negatives.mask.shape[1]
+    several = [group for group in (positives, negatives) if group.mask.shape[1] > 1]
+    if several:
+        values = decode_constant(concatenate(*several))
+        hard = losses.margin_loss(values[:, values.shape[1] - k :], margin=contrast.margin)
+        positives = choose(positives, values[:, :m], scheme, 'positive', choice.positives)
         negatives = choose(negatives, hard, scheme, 'negative', choice.negatives)
     return positives, negatives, 'min_max'  # of one each: all selecting schemes agree on it
 
@@ -284,8 +286,3 @@ def _longest(targets: Rationales) -> Int[Array, '']:
     """Tokens of the longest target of a batch."""
     places = jnp.arange(targets.token_mask.shape[-1]) + 1
     return jnp.max(jnp.where(targets.token_mask, places, 0), initial=0)
-
-
-def _several(*groups: Rationales) -> bool:
-    """Whether there is anything to select from."""
-    return any(group.mask.shape[1] > 1 for group in groups)

@@ -63,9 +63,9 @@ def first_of(rationales: Rationales) -> Rationales:
     return jax.tree.map(lambda leaf: leaf[:, :1], rationales)
 
 
-def concatenate(first: Rationales, second: Rationales) -> Rationales:
-    """The rationales of both, of the same questions."""
-    return jax.tree.map(lambda a, b: jnp.concatenate([a, b], axis=1), first, second)
+def concatenate(*groups: Rationales) -> Rationales:
+    """The rationales of all groups, of the same questions."""
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=1), *groups)
 
 
 def choose(

@@ -40,19 +40,15 @@ def get_config():
 
 
 class Workbench:
-    """Starts `run.py` with the small configuration; its processes share a compilation cache."""
+    """Starts `run.py` with the small configuration."""
 
     def __init__(self, folder: pathlib.Path, platform: str = 'cpu'):
         self.folder = folder
-        # Beside the folders of single tests: all that use this bench share it.
-        compiled = folder.parent / 'compiled'
         self.config = folder / 'small.py'
         self.config.write_text(CONFIG)
         self._environment = os.environ | {
             'JAX_PLATFORMS': platform,
             'XLA_FLAGS': '--xla_backend_optimization_level=0' if platform == 'cpu' else '',
-            'JAX_COMPILATION_CACHE_DIR': str(compiled),
-            'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0.1',
         }
 
     def start(self, workdir: pathlib.Path, *flags: str) -> subprocess.Popen:
