@@ -5,7 +5,8 @@ from typing import Any, Literal, get_args
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
+from jax import lax
+from jaxtyping import Array, Bool, Float
 
 from qcrd_jax.models.protocol import Params
 
@@ -44,11 +45,48 @@ def adamw(
     b2: float = 0.999,
     eps: float = 1e-8,
 ) -> optax.GradientTransformation:
-    """AdamW after clipping by the global norm (`clip_norm` 0: no clipping)."""
-    update = optax.adamw(learning_rate, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay)
-    if not clip_norm:
-        return update
-    return optax.chain(optax.clip_by_global_norm(clip_norm), update)
+    """AdamW after clipping by the global norm (`clip_norm` 0: no clipping): `optax.adamw`."""
+    clip = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
+    return Refusing(
+        *optax.chain(
+            *clip,
+            _scale_by_adam(b1, b2, eps),
+            optax.add_decayed_weights(weight_decay),
+            optax.scale_by_learning_rate(learning_rate),
+        )
+    )
+
+
+class Refusing(optax.GradientTransformationExtraArgs):
+    """An optimiser whose `update` has the argument `finite`: False leaves the moments as they are.
+
+    Only those; counts go on.
+    """
+
+
+def _scale_by_adam(b1: float, b2: float, eps: float) -> optax.GradientTransformationExtraArgs:
+    """`optax.scale_by_adam`, whose step is computed from the moments that it leaves.
+
+    If it read the old ones they would have to outlast the new, and be copied before every step.
+    """
+    adam = optax.scale_by_adam(b1, b2, eps)
+
+    def update(gradient, state, params=None, *, finite=True, **_):
+        new = _select(finite, adam.update(gradient, state, params)[1], state)
+        # A CPU would compute them anew for the step; a GPU writes both in one kernel.
+        new = lax.platform_dependent(new, cpu=lax.optimization_barrier, default=lambda kept: kept)
+        mean, square = (
+            optax.tree.bias_correction(moment, decay, new.count)
+            for moment, decay in ((new.mu, b1), (new.nu, b2))
+        )
+        return jax.tree.map(lambda m, v: m / (jnp.sqrt(v) + eps), mean, square), new
+
+    return optax.GradientTransformationExtraArgs(adam.init, update)
+
+
+def _select(condition: Bool[Array, ''] | bool, new: Any, old: Any) -> Any:
+    """Returns one of two trees."""
+    return jax.tree.map(lambda new, old: jnp.where(condition, new, old), new, old)
 
 
 def apply_if_finite(
@@ -63,11 +101,13 @@ def apply_if_finite(
       Parameters, optimiser state, and 1.0 if the update was applied, 0.0 if not.
     """
     finite = jnp.isfinite(optax.tree.norm(gradient))
-    updates, new_opt_state = optimizer.update(gradient, opt_state, params)
-    new_params = optax.apply_updates(params, updates)
-    new_params, new_opt_state = jax.tree.map(
-        lambda new, old: jnp.where(finite, new, old),
-        (new_params, new_opt_state),
-        (params, opt_state),
-    )
-    return new_params, new_opt_state, finite.astype(jnp.float32)
+    if isinstance(optimizer, Refusing):
+        updates, state = optimizer.update(gradient, opt_state, params, finite=finite)
+        state = jax.tree.map(
+            lambda new, old: new if new.ndim else jnp.where(finite, new, old), state, opt_state
+        )
+    else:
+        updates, state = optimizer.update(gradient, opt_state, params)
+        state = _select(finite, state, opt_state)
+    params = _select(finite, optax.apply_updates(params, updates), params)
+    return params, state, finite.astype(jnp.float32)

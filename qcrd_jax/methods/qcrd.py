@@ -89,6 +89,7 @@ class Qcrd:
         optimizer = self.discriminator_optimizer
         if self.discriminator is None or optimizer is None or self.contrast.update_every == 0:
             return new_state, metrics
+        due = (state.step + 1) % self.contrast.update_every == 0
         discriminator, its_metrics = update_discriminator(
             self.discriminator,
             optimizer,
@@ -97,7 +98,9 @@ class Qcrd:
             positives,
             everything,
             keys.discriminator,
-            due=(state.step + 1) % self.contrast.update_every == 0,
+            # No norm is negative: the update waits until the student's activations are gone, and
+            # until nothing reads the parameters that it overwrites.
+            due=due & ~(metrics['gradient_norm'][0] < 0),
             alpha=self._alpha_disc(state),
             kind=self.contrast.discriminator_loss,
         )

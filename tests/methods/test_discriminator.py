@@ -5,11 +5,14 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from qcrd_jax.methods import optimizers
+from qcrd_jax.methods import discriminator, optimizers
 from qcrd_jax.methods.discriminator import joined_length, make_discriminator_step, score_rationales
 from qcrd_jax.methods.state import DiscriminatorState
+from qcrd_jax.models import Discriminator
+from qcrd_jax.models.t5 import T5Encoder
 from tests.support import toys
 from tests.support.toys import (
     DISCRIMINATOR,
@@ -69,3 +72,39 @@ def test_scores_do_not_depend_on_the_padding_that_is_cut(initial):
         for n in (None, length)
     )
     np.testing.assert_allclose(cut, whole, atol=1e-6)
+
+
+@pytest.mark.parametrize(('tokens', 'remat'), [(1, False), (2 * 5 * (S + T), False), (1, True)])
+@pytest.mark.parametrize('kind', ['ratio', 'bce'])
+def test_learning_from_parts_of_a_batch_is_learning_from_all_of_it(
+    initial, monkeypatch, tokens, remat, kind
+):
+    # One question at a time, or two. The third is no example, and the last has no negative.
+    batch = make_batch()
+    batch['example_mask'][2] = False
+    batch['negative_mask'][1, 0] = True
+    batch['negative_ids'][1, 0, :2] = 9, 1
+
+    def learned(model):
+        optimizer = optax.sgd(1.0)
+        step = jax.jit(make_discriminator_step(model, optimizer, kind=kind))
+        return step(DiscriminatorState.create(initial[1], optimizer), on_device(batch), KEY)
+
+    expected, its_metrics = learned(DISCRIMINATOR)
+    monkeypatch.setattr(discriminator, 'TOKENS_AT_ONCE', tokens)
+    state, metrics = learned(Discriminator(T5Encoder(DISCRIMINATOR.encoder.config, remat=remat)))
+    toys.assert_trees_close(state.params, expected.params, rtol=1e-4, atol=1e-6)
+    assert metrics.keys() == its_metrics.keys() > {'loss', 'positive_score', 'negative_score'}
+    for name, (total, count) in metrics.items():
+        np.testing.assert_allclose(total / count, np.divide(*its_metrics[name]), rtol=1e-5)
+    moved = jax.tree.map(lambda a, b: jnp.abs(a - b).max(), state.params, initial[1])
+    assert max(map(float, jax.tree.leaves(moved))) > 1e-3  # or equal would mean nothing
+
+
+@pytest.mark.parametrize(
+    ('questions', 'tokens', 'parts'),
+    [(8, 256, 1), (8, 257, 2), (8, 4000, 8), (6, 700, 3), (1, 9, 1)],
+)
+def test_into_how_many_parts(questions, tokens, parts):
+    assert discriminator.TOKENS_AT_ONCE == 2048
+    assert discriminator._parts(questions, tokens) == parts

@@ -8,13 +8,10 @@ import numpy as np
 import pytest
 
 from qcrd_jax.methods import optimizers
-from qcrd_jax.methods.discriminator import score_rationales
 from qcrd_jax.methods.dss import Dss
 from qcrd_jax.methods.objectives import Contrast, MutualInformation
 from qcrd_jax.methods.qcrd import Qcrd
 from qcrd_jax.models import T5Student
-from qcrd_jax.models.discriminator import Discriminator
-from qcrd_jax.models.t5.student import T5Encoder
 from tests.support import toys
 from tests.support.toys import (
     CONFIG,
@@ -23,7 +20,6 @@ from tests.support.toys import (
     RATE,
     SAMPLING,
     STUDENT,
-    assert_trees_close,
     make_batch,
     make_state,
     on_device,
@@ -119,20 +115,3 @@ def test_a_ring_in_the_type_that_is_computed_in_gives_the_same_samples(initial):
     ids = batch['explain_ids']
     states = [STUDENT.encode(each, ids, ids != 0).states for each in (params, narrow)]
     assert np.abs(np.asarray(states[0] - states[1])).max() > 1e-3
-
-
-def test_rationales_are_scored_one_by_one_as_together(initial):
-    batch = on_device(make_batch())
-
-    def value_and_slope(remat):
-        discriminator = Discriminator(T5Encoder(CONFIG, remat=remat))
-
-        def total(params):
-            scores = score_rationales(discriminator, params, batch, batch['positive_ids'], KEY)
-            return jnp.sum(scores * jnp.arange(12.0).reshape(4, 3)), scores
-
-        return jax.jit(jax.value_and_grad(total, has_aux=True))(initial[1])
-
-    ((_, scores), slope), ((_, expected), expected_slope) = map(value_and_slope, (True, False))
-    np.testing.assert_allclose(scores, expected, rtol=1e-5)
-    assert_trees_close(slope, expected_slope, rtol=1e-3, atol=1e-5)
