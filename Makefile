@@ -21,7 +21,7 @@ demo: $(INSTALLED)  ## train a tiny student on synthetic word problems, in minut
 	$(BIN)/python run.py --config=configs/demo.py --workdir=runs/demo
 
 test: $(INSTALLED_TEST)  ## run the tests, JOBS=2 at once (ARGS='-k ring' to choose)
-	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(INSTALLED_TEST)  ## check style, docstrings, formatting and types
 	$(BIN)/ruff check

@@ -68,10 +68,8 @@ class Measurement:
     @property
     def sampled_together(self) -> int:
         """Steps that one decoding loop samples for; 0 where nothing is sampled."""
-        negatives = self.subject.method.negatives
-        if negatives is None:
-            return 0
-        return negatives.lag if negatives.together else 1
+        method = self.subject.method
+        return programs.steps_together(method) if method.negatives else 0
 
     def run(self) -> dict[str, Any]:
         """Takes the steps, then measures their parts."""

@@ -35,6 +35,27 @@ collect_ignore = [
 ]
 
 
+# What takes longest starts first, so that no worker is left alone with it at the end.
+_LONG = (
+    'tests/runs/test_run.py',
+    'tests/experiments/test_running.py',
+    'tests/runs/test_variants.py',
+    'tests/methods/test_programs.py',
+    'tests/methods/test_qcrd.py',
+    'tests/experiments/test_fields_read.py',
+    'tests/runs/test_memory.py',
+    'tests/runs/test_interrupted.py',
+    'tests/benchmarks/test_benchmark.py',
+    'tests/methods/test_lean.py',
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the longest files before all others, which keep their order."""
+    places = {str(REPOSITORY / name): place for place, name in enumerate(_LONG)}
+    items.sort(key=lambda item: places.get(str(item.path), len(places)))
+
+
 @pytest.fixture(scope='session')
 def shared_data() -> pathlib.Path:
     """The folder of real data, where there is one: it is not part of the project."""

@@ -46,8 +46,8 @@ def make_discriminator_step(
         key = jax.random.fold_in(key, state.updates)
         rationales = concatenate(teacher_positives(batch, pad_id), teacher_negatives(batch, pad_id))
         count = batch['positive_mask'].shape[1]
-        judge = _Judge(discriminator, kind, count, length)
-        state, metrics = judge.descend(optimizer, state, batch, rationales, key)
+        learner = _Learner(discriminator, kind, count, length)
+        state, metrics = learner.descend(optimizer, state, batch, rationales, key)
         return state, metrics
 
     return step
@@ -68,10 +68,10 @@ def update_discriminator(
 ) -> tuple[DiscriminatorState, Metrics]:
     """The online update, alpha_3 L_D of eq. 8, where it is due (section 3.3.1)."""
     rationales = concatenate(positives, negatives)
-    judge = _Judge(discriminator, kind, positives.mask.shape[1])
+    learner = _Learner(discriminator, kind, positives.mask.shape[1])
 
     def update(_, before):
-        state, metrics = judge.descend(optimizer, before[0], batch, rationales, key, alpha)
+        state, metrics = learner.descend(optimizer, before[0], batch, rationales, key, alpha)
         return state, {
             'discriminator_loss': metrics['loss'],
             'discriminator_nonfinite': metrics['nonfinite'],
@@ -84,7 +84,7 @@ def update_discriminator(
 
 
 @dataclasses.dataclass(frozen=True)
-class _Judge:
+class _Learner:
     """How a discriminator learns.
 
     Attributes:

@@ -9,8 +9,6 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import optax
 from absl import logging
 from ml_collections import config_dict
@@ -103,7 +101,7 @@ def _student(config: config_dict.ConfigDict, tokenizer: Any) -> Student:
         architecture,
         tokenizer,
         dropout_rate=settings.dropout,
-        compute_dtype=_compute_dtype(settings.compute_dtype),
+        compute_dtype=architectures.compute_dtype(settings.compute_dtype),
         remat=config.train.remat == 'layers',
     )
 
@@ -133,7 +131,7 @@ def _discriminator(
             architecture,
             tokenizer,
             dropout_rate=config.student.dropout,
-            compute_dtype=_compute_dtype(config.student.compute_dtype),
+            compute_dtype=architectures.compute_dtype(config.student.compute_dtype),
             remat=config.train.remat == 'layers',
         )
     )
@@ -170,9 +168,3 @@ def _adamw(
         b2=settings.b2,
         eps=settings.eps,
     )
-
-
-def _compute_dtype(name: str) -> Any:
-    if name == 'auto':
-        return jnp.float32 if jax.default_backend() == 'cpu' else jnp.bfloat16
-    return jnp.dtype(name)

@@ -5,12 +5,14 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, TypeVar, cast
 
+import jax.numpy as jnp
 from ml_collections import config_dict
 
 from qcrd_jax import files
 from qcrd_jax.data.lengths import Lengths
 from qcrd_jax.errors import InputError, OutOfMemory, asked_for, is_exhaustion
 from qcrd_jax.methods.table import METHODS
+from qcrd_jax.models import architectures
 
 Phase = Literal['training', 'pretraining', 'evaluation', 'loading']
 
@@ -42,7 +44,6 @@ _MEASURED = {  # what the data takes of a cap, where it is known
     'data.max_source_length': 'source',
     'data.max_rationale_length': 'rationale',
 }
-_REMAT = 'train.remat'
 
 _Function = TypeVar('_Function', bound=Callable[..., Any])
 
@@ -106,11 +107,29 @@ def out_of_memory(
         needed = '' if measured is None else f'; the data takes {measured}'
         shown.append(f'--config.{name} ({values[name]}{needed})')
     ways = [f'lower {", ".join(shown)}'] if shown else []
-    if phase != 'loading' and values.get(_REMAT) == 'none':
-        ways.append(f'set --config.{_REMAT}=layers')
+    ways += [f'set --config.{way}' for way in _sparing(config, phase)]
     student = 'student.pretrained' if values['student.pretrained'] else 'student.size'
     ways.append(f'take a smaller student, --config.{student} ({values[student]})')
     return OutOfMemory(f'{what}: memory ran out{why}; {"; or ".join(ways)}.')
+
+
+def _sparing(config: config_dict.ConfigDict, phase: Phase) -> list[str]:
+    """Settings that take less memory and more time, or a narrower ring."""
+    if phase not in ('training', 'pretraining'):
+        return []
+    ways, train = [], config.train
+    larger = (n for n in range(train.accumulate + 1, train.batch_size + 1))
+    parts = next((n for n in larger if train.batch_size % n == 0), None)
+    if phase == 'training' and parts:
+        ways.append(f'train.accumulate={parts}')
+    if train.remat == 'none':
+        ways.append('train.remat=layers')
+    reads = METHODS[config.method].reads(config)
+    ring = config.negatives.ring_dtype
+    ring = architectures.compute_dtype(config.student.compute_dtype if ring == 'auto' else ring)
+    if phase == 'training' and 'negatives.ring_dtype' in reads and ring == jnp.float32:
+        ways.append('negatives.ring_dtype=bfloat16')
+    return ways
 
 
 def _matters(config: config_dict.ConfigDict, name: str, value: int | float) -> bool:

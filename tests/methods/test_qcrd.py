@@ -80,7 +80,7 @@ def plain_cross_entropies(params, context, groups, key):
     log_probs = jax.nn.log_softmax(STUDENT.decode(params, context, jnp.asarray(targets), key))
     return [
         [
-            -sum(log_probs[i, j, t, ids[t]] for t in range(length)) / length
+            -log_probs[i, j, np.arange(length), ids[:length]].sum() / length
             for j, (ids, length) in enumerate(group)
         ]
         for i, group in enumerate(groups)
@@ -154,9 +154,7 @@ def plain_discriminator_loss(params, batch, negatives, key):
         [batch['positive_mask'], np.ones((B, 2), bool), batch['negative_mask']], axis=1
     )
     joined = join(jnp.asarray(batch['question_ids']), jnp.asarray(ids), pad_id=0, eos_id=1)
-    # A question's rationales lie behind one another, so that each may be scored by itself.
-    apart = [jnp.swapaxes(leaf, 0, 1) for leaf in joined]
-    exps = jnp.exp(DISCRIMINATOR.scores(params, *apart, key).T)
+    exps = jnp.exp(DISCRIMINATOR.scores(params, *joined, key))
     values = [
         -jnp.log(exps[i, :M][mask[i, :M]].sum() / exps[i, M:][mask[i, M:]].sum())
         for i in range(B)

@@ -108,7 +108,7 @@ class Unlikelihood:
 def test_one_entry_adds_a_method(tmp_path, monkeypatch, capsys):
     use_toy_students(monkeypatch)
     config = small_config()
-    config.train.update(steps=4, log_every=2, evaluate_every=4)
+    config.train.update(shapes=1, steps=4, log_every=2, evaluate_every=4)
     config.method = 'unlikelihood'
     with pytest.raises(InputError, match=r'--config.method: expected finetune \| .*unlikelihood'):
         validation.validate(config)

@@ -206,6 +206,23 @@ class TestExplained:
         assert line.startswith('training: memory ran out; lower --config.train.batch_size (4), ')
         assert not re.search('negatives|samples|rationale', line)
 
+    def test_what_spares_memory_at_the_price_of_time(self):
+        ways = 'set --config.train.accumulate=2; or set --config.train.remat=layers; or '
+        assert ways + 'set --config.negatives.ring_dtype=bfloat16; or take' in self.explain(
+            'training'
+        )
+        line = self.explain('training', **{'train.accumulate': 2, 'train.remat': 'layers'})
+        assert '--config.train.accumulate=4' in line and 'remat' not in line
+        line = self.explain(
+            'training', **{'train.accumulate': 4, 'student.compute_dtype': 'bfloat16'}
+        )
+        assert not re.search('accumulate|ring_dtype', line)
+        assert 'ring_dtype' not in self.explain('training', method='dss')
+        line = self.explain('pretraining')
+        assert '--config.train.remat=layers' in line
+        assert not re.search('accumulate|ring_dtype', line)
+        assert 'remat' not in self.explain('evaluation')
+
     def test_phases(self):
         assert '--config.discriminator.batch_size (4)' in self.explain('pretraining')
         line = self.explain('evaluation', **{'evaluation.max_length': 77})

@@ -53,7 +53,7 @@ OTHERS = {  # flags; whether it writes scores, whether it samples negatives
 def test_the_other_methods_and_sources_run(bench, name):
     flags, scores, samples = OTHERS[name]
     workdir = bench.folder / name
-    bench.run(workdir, *flags, '--config.train.steps=4')
+    bench.run(workdir, *flags, '--config.train.steps=4', '--config.train.shapes=1')
     summary = json.loads((workdir / 'summary.json').read_text())
     losses = [record['loss'] for record in read_metrics(workdir, 'train')]
     assert len(losses) == 3  # of the windows that end at steps 2, 3 and 4

@@ -32,7 +32,7 @@ def get_config():
     config.optimizer.learning_rate = 1e-3
     # Windows of one and of two steps: single steps and chunks of the ring's length both occur.
     config.train.update(steps=8, batch_size=4, log_every=3, evaluate_every=6, checkpoint_every=2)
-    config.train.update(checkpoint_minutes=0.0, keep_state=True)
+    config.train.update(checkpoint_minutes=0.0, keep_state=True, shapes=2)
     config.evaluation.update(batch_size=8, max_length=8, examples=2, temperatures=(1.5,))
     config.evaluation.case_temperatures = (0.0, 0.7, 1.5)
     return config

@@ -19,7 +19,7 @@ def small_run() -> config_dict.ConfigDict:
     config = small_config()
     config.discriminator.update(pretrain_steps=2, update_every=2)
     config.negatives.interval = 1
-    config.train.update(steps=2, evaluate_every=2)
+    config.train.update(steps=2, evaluate_every=2, shapes=1)
     config.evaluation.examples = 0
     return config
 

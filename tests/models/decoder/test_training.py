@@ -115,7 +115,8 @@ def get_config():
     config.discriminator.update(pretrain_steps=0, update_every=0)
     config.negatives.update(lag=1, max_length=8)
     config.optimizer.learning_rate = 1e-3
-    config.train.update(steps=2, batch_size=4, log_every=2, evaluate_every=2, checkpoint_every=2)
+    config.train.update(steps=2, batch_size=4, log_every=2, evaluate_every=2)
+    config.train.update(checkpoint_every=2, shapes=1)
     config.evaluation.update(batch_size=8, max_length=8, examples=1, temperatures=())
     config.evaluation.rationales = ()
     return config
