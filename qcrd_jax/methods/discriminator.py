@@ -11,10 +11,9 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from qcrd_jax import losses
-from qcrd_jax.methods.method import summed
 from qcrd_jax.methods.metrics import Metrics, over, single
-from qcrd_jax.methods.objectives import share
 from qcrd_jax.methods.optimizers import apply_if_finite
+from qcrd_jax.methods.parts import share, summed
 from qcrd_jax.methods.rationales import (
     Batch,
     Rationales,

@@ -17,8 +17,8 @@ from qcrd_jax.methods.objectives import (
     encode_both_tasks,
     labels_of,
     mutual_information,
-    share,
 )
+from qcrd_jax.methods.parts import share
 from qcrd_jax.methods.rationales import Batch, first_of, teacher_positives
 from qcrd_jax.methods.state import TrainState
 from qcrd_jax.models.dropout import Draws

@@ -9,14 +9,12 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
-import jax
-import jax.numpy as jnp
 import optax
-from jax import lax
 from jaxtyping import Array, Float, Int, Key
 
 from qcrd_jax.methods.metrics import Metrics, single
 from qcrd_jax.methods.optimizers import apply_if_finite
+from qcrd_jax.methods.parts import summed
 from qcrd_jax.methods.rationales import Batch, NegativeSampling
 from qcrd_jax.methods.state import TrainState
 from qcrd_jax.models.protocol import Params, Student
@@ -97,29 +95,3 @@ def update_student(
     }
     new_state = dataclasses.replace(state, params=params, opt_state=opt_state, step=state.step + 1)
     return new_state, metrics
-
-
-def summed(loss_fn: Callable[..., Any], params: Params, inputs: Any, parts: int) -> Any:
-    """Returns ((loss, metrics), gradient), added up over the parts of a batch.
-
-    Args:
-      loss_fn: as `update_student` has it.
-      params: that are learned.
-      inputs: a pytree of arrays whose first axis is that of the questions.
-      parts: how many; they divide the questions.
-    """
-    differentiate = jax.value_and_grad(loss_fn, has_aux=True)
-    if parts == 1:
-        return differentiate(params, inputs, jnp.int32(0))
-    rows = jax.tree.leaves(inputs)[0].shape[0] // parts
-    cut = jax.tree.map(lambda leaf: leaf.reshape(parts, rows, *leaf.shape[1:]), inputs)
-    firsts = jnp.arange(parts) * rows
-    one = jax.tree.map(lambda leaf: leaf[0], (cut, firsts))
-    zeros = jax.tree.map(
-        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(differentiate, params, *one)
-    )
-
-    def add(total, part):
-        return jax.tree.map(jnp.add, total, differentiate(params, *part)), None
-
-    return lax.scan(add, zeros, (cut, firsts))[0]

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from qcrd_jax import losses
 from qcrd_jax.methods.metrics import Metrics, over, single
+from qcrd_jax.methods.parts import share
 from qcrd_jax.methods.rationales import Batch, Rationales, choose, concatenate
 from qcrd_jax.models.protocol import Context, Dropping, Params, Student
 
@@ -105,14 +106,6 @@ def labels_of(batch: Batch, pad_id: int) -> Rationales:
     ids = batch['label_ids'][:, None]
     mask = (ids != pad_id) & batch['example_mask'][:, None, None]
     return Rationales(ids, mask, jnp.any(mask, axis=-1))
-
-
-def share(
-    values: Float[Array, '*shape'], mask: Any, whole: Int[Array, ''] | int
-) -> Float[Array, '']:
-    """What the values that a mask keeps add to a mean over `whole` of them."""
-    total = jnp.sum(jnp.where(mask, values.astype(jnp.float32), 0.0))
-    return total / jnp.maximum(whole, 1)
 
 
 def encode_both_tasks(

@@ -71,8 +71,8 @@ def _scale_by_adam(b1: float, b2: float, eps: float) -> optax.GradientTransforma
     """
     adam = optax.scale_by_adam(b1, b2, eps)
 
-    def update(gradient, state, params=None, *, finite=True, **_):
-        new = _select(finite, adam.update(gradient, state, params)[1], state)
+    def update(updates, state, params=None, *, finite=True, **_):
+        new = _select(finite, adam.update(updates, state, params)[1], state)
         # A CPU would compute them anew for the step; a GPU writes both in one kernel.
         new = lax.platform_dependent(new, cpu=lax.optimization_barrier, default=lambda kept: kept)
         mean, square = (

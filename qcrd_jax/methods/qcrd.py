@@ -24,8 +24,8 @@ from qcrd_jax.methods.objectives import (
     labels_of,
     mutual_information,
     select_rationales,
-    share,
 )
+from qcrd_jax.methods.parts import share
 from qcrd_jax.methods.rationales import (
     Batch,
     NegativeSampling,

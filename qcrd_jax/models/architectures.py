@@ -6,9 +6,6 @@ Outside of `models` no family is distinguished from another; within, `families` 
 import dataclasses
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-
 from qcrd_jax.errors import InputError
 from qcrd_jax.models.families import BY_VERSION, Family, family_of
 from qcrd_jax.models.families import Architecture as Architecture  # others name it from here
@@ -152,10 +149,3 @@ def _ids(family: Family, tokenizer: Any) -> dict[str, int]:
     if family.continues_prompt:
         ids['start_id'] = answer_start(tokenizer)
     return ids
-
-
-def compute_dtype(name: str) -> Any:
-    """Returns the type of the matrix products: 'auto' is bfloat16, but float32 on a CPU."""
-    if name == 'auto':
-        return jnp.float32 if jax.default_backend() == 'cpu' else jnp.bfloat16
-    return jnp.dtype(name)

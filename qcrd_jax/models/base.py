@@ -162,3 +162,10 @@ def unstack(layers: Any) -> tuple[Any, ...]:
 def _cast_matrices(tree: Any, dtype: Any) -> Any:
     """Casts every leaf but the vectors: norms multiply in float32."""
     return jax.tree.map(lambda leaf: leaf.astype(dtype) if leaf.ndim > 1 else leaf, tree)
+
+
+def compute_dtype(name: str) -> Any:
+    """Returns the type of the matrix products: 'auto' is bfloat16, but float32 on a CPU."""
+    if name == 'auto':
+        return jnp.float32 if jax.default_backend() == 'cpu' else jnp.bfloat16
+    return jnp.dtype(name)

@@ -20,6 +20,7 @@ from qcrd_jax.errors import InputError
 from qcrd_jax.methods import optimizers
 from qcrd_jax.methods.table import METHODS, Parts
 from qcrd_jax.models import architectures, huggingface
+from qcrd_jax.models.base import compute_dtype
 from qcrd_jax.models.discriminator import Discriminator
 from qcrd_jax.models.protocol import Student
 from qcrd_jax.runs.run import Run
@@ -101,7 +102,7 @@ def _student(config: config_dict.ConfigDict, tokenizer: Any) -> Student:
         architecture,
         tokenizer,
         dropout_rate=settings.dropout,
-        compute_dtype=architectures.compute_dtype(settings.compute_dtype),
+        compute_dtype=compute_dtype(settings.compute_dtype),
         remat=config.train.remat == 'layers',
     )
 
@@ -131,7 +132,7 @@ def _discriminator(
             architecture,
             tokenizer,
             dropout_rate=config.student.dropout,
-            compute_dtype=architectures.compute_dtype(config.student.compute_dtype),
+            compute_dtype=compute_dtype(config.student.compute_dtype),
             remat=config.train.remat == 'layers',
         )
     )

@@ -12,7 +12,7 @@ from qcrd_jax import files
 from qcrd_jax.data.lengths import Lengths
 from qcrd_jax.errors import InputError, OutOfMemory, asked_for, is_exhaustion
 from qcrd_jax.methods.table import METHODS
-from qcrd_jax.models import architectures
+from qcrd_jax.models.base import compute_dtype
 
 Phase = Literal['training', 'pretraining', 'evaluation', 'loading']
 
@@ -126,7 +126,7 @@ def _sparing(config: config_dict.ConfigDict, phase: Phase) -> list[str]:
         ways.append('train.remat=layers')
     reads = METHODS[config.method].reads(config)
     ring = config.negatives.ring_dtype
-    ring = architectures.compute_dtype(config.student.compute_dtype if ring == 'auto' else ring)
+    ring = compute_dtype(config.student.compute_dtype if ring == 'auto' else ring)
     if phase == 'training' and 'negatives.ring_dtype' in reads and ring == jnp.float32:
         ways.append('negatives.ring_dtype=bfloat16')
     return ways

@@ -11,8 +11,7 @@ import pytest
 from qcrd_jax.methods import discriminator, optimizers
 from qcrd_jax.methods.discriminator import joined_length, make_discriminator_step, score_rationales
 from qcrd_jax.methods.state import DiscriminatorState
-from qcrd_jax.models import Discriminator
-from qcrd_jax.models.t5 import T5Encoder
+from qcrd_jax.models import Discriminator, T5Encoder
 from tests.support import toys
 from tests.support.toys import (
     DISCRIMINATOR,

@@ -77,7 +77,7 @@ CONFIGS = {'t5': small.t5(dropout_rate=0.3), 'decoder': small.decoder(dropout_ra
 def test_what_a_student_computes_depends_on_no_padding_company_or_group(config):
     student, rng = student_of(config, jnp.float32), np.random.default_rng(0)
     params = jax.jit(student.init)(jax.random.key(0))
-    keys = jax.random.split(jax.random.key(1), 3)
+    keys = list(jax.random.split(jax.random.key(1), 3))
 
     def ids(*shape):
         drawn = rng.integers(4, student.vocab_size, shape)
