@@ -17,6 +17,7 @@ from qcrd_jax.models.protocol import Params
 from qcrd_jax.ring import Ring
 
 _HAS_SHAPES = importlib.util.find_spec('qcrd_jax.data.shapes') is not None
+_APART = importlib.util.find_spec('qcrd_jax.methods.compiled') is not None
 
 
 def measure_lengths(encoded: Encoded, caps: Mapping[str, int], bucket: int) -> Any:
@@ -33,16 +34,29 @@ def training_batches(
         return batches.training_batches(encoded, lengths, batch_size=batch_size, seed=seed)
     shapes = importlib.import_module('qcrd_jax.data.shapes')
     chosen = shapes.choose(
-        shapes.Sizes.of(encoded, lengths),
+        encoded,
         lengths,
         batch_size=batch_size,
-        together=programs.steps_together(method),
         most=configuration.base_config().train.shapes,
         bucket=bucket,
+        negatives=programs.reads_negatives(method),
     )
     return batches.training_batches(
         encoded, lengths, batch_size=batch_size, seed=seed, shapes=chosen, bucket=bucket
     )
+
+
+def compiled(method: Method) -> Any:
+    """The compiled programs of a method."""
+    home: Any = importlib.import_module('qcrd_jax.methods.compiled') if _APART else programs
+    return home.compiled(method)
+
+
+def programs_of(made: Any, progress: Any, batch: Any, key: Any, steps: int) -> list[Any]:
+    """The programs that take so many steps: one, or one that samples and one that learns."""
+    if _APART:
+        return made.all(progress, batch, key, steps=steps)
+    return [made.greediest(progress, batch, key, steps=steps)]
 
 
 def ring_of(method: Method, params: Params) -> Ring | None:

@@ -2,6 +2,7 @@
 
 import functools
 import re
+from collections.abc import Sequence
 from typing import Any
 
 _COMPUTATION = re.compile(r'^(ENTRY )?%?([\w.\-]+) \(.*\) -> .*\{$')
@@ -10,6 +11,7 @@ _CALLED = re.compile(
     r'(?:body|condition|to_apply|calls|(?:true|false)_computation|branch_computations)='
     r'(?:\{([^}]*)\}|(%?[\w.\-]+))'
 )
+_ONCE = 'update_if_due'  # a name within that of a loop that turns once or never
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
 
 # What the runtime of a device does without a kernel: names, views, and flow of control.
@@ -34,6 +36,24 @@ def memory(compiled: Any) -> dict[str, int]:
         'between': between,
         'total': arguments + results + between - shared,
     }
+
+
+def most_memory(made: Sequence[Any]) -> dict[str, int]:
+    """Returns `memory` of that program, of some that run in turns, which takes most."""
+    return max(map(memory, made), key=lambda each: each['total'])
+
+
+def all_kernels(made: Sequence[Any], steps: int, unknown_trips: int = 1) -> dict[str, int]:
+    """Returns `kernels` of all programs together.
+
+    Args:
+      made: one program; or one that samples for some steps, and one that learns in each of them.
+      steps: of those.
+      unknown_trips: as `kernels` has them.
+    """
+    found = [kernels(each.as_text(), unknown_trips) for each in made]
+    found[1:] = [{**each, 'launches': steps * each['launches']} for each in found[1:]]
+    return {name: sum(each[name] for each in found) for name in found[0]}
 
 
 def kernels(text: str, unknown_trips: int = 1) -> dict[str, int]:
@@ -101,6 +121,7 @@ def _reached(computations: dict[str, list[tuple[str, str]]], entry: str) -> list
 def _repeated(line: str, opcode: str, launches: Any, unknown_trips: int) -> int:
     counts = [launches(name) for name in _called(line, opcode)]
     if opcode == 'while':
-        known = _TRIPS.search(line)
-        return sum(counts) * (int(known[1]) if known else unknown_trips)
+        if known := _TRIPS.search(line):
+            return sum(counts) * int(known[1])
+        return sum(counts) * (1 if _ONCE in line else unknown_trips)
     return max(counts, default=0) if opcode == 'conditional' else sum(counts)

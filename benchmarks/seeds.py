@@ -23,7 +23,7 @@ from benchmarks.setting import SIZES, Setting
 from benchmarks.subject import Subject
 from qcrd_jax import files
 from qcrd_jax.data.batches import BatchStream
-from qcrd_jax.methods import METHODS, Method, programs
+from qcrd_jax.methods import METHODS, Method, compiled, programs
 from qcrd_jax.methods.programs import Progress
 
 _WARM_UP = 2  # calls; the first one compiles
@@ -62,12 +62,10 @@ def _seconds(
     method: Method, progress: Progress, batches: BatchStream, key: jax.Array, setting: Setting
 ) -> tuple[float, float]:
     """Median seconds per step, and those of compilation."""
-    step, calls, first, compiled = 0, [], 0.0, programs.compiled(method)
+    step, calls, first, made = 0, [], 0.0, compiled.compiled(method)
     while len(calls) < _WARM_UP or step < setting.steps + _WARM_UP * setting.lag:
         start = time.perf_counter()
-        progress, after, metrics = compiled.advance(
-            progress, batches, key, step, step + setting.lag
-        )
+        progress, after, metrics = made.advance(progress, batches, key, step, step + setting.lag)
         jax.block_until_ready((progress, metrics))
         seconds = time.perf_counter() - start
         first = first or seconds

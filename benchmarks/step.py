@@ -21,8 +21,7 @@ What is measured, each after it was compiled and until its result is ready:
   2 S + L + (m + k) T (QCRD). Sampled tokens are counted by themselves, against their seconds;
 * peak memory: of the device where it keeps count (GPU), else of the whole process (CPU), at the
   end of the steps and before the single programs; and that of the program, as compiled;
-* kernels: of the compiled program that takes most memory (`benchmarks.program`), a chunk's for all
-  of its steps;
+* kernels: of the compiled programs (`benchmarks.program`), their launches for all steps of a chunk;
 * floor: the least time that operations and bytes allow (`benchmarks.floor`) on this device
   (`benchmarks.peaks`).
 """
@@ -44,7 +43,7 @@ from benchmarks.machine import describe_machine, peak_memory
 from benchmarks.setting import Setting
 from benchmarks.subject import Subject
 from qcrd_jax import files
-from qcrd_jax.methods import programs
+from qcrd_jax.methods import compiled, programs
 from qcrd_jax.methods.discriminator import score_rationales, update_discriminator
 from qcrd_jax.methods.programs import Progress
 from qcrd_jax.methods.rationales import (
@@ -76,7 +75,7 @@ class Measurement:
         setting, subject = self.setting, self.subject
         progress = subject.initial()
         parameters = parameter_count(progress.state.params)
-        compiled, seconds = subject.compile(progress)
+        made, seconds = subject.compile(progress)
         progress, timed = subject.take_steps(progress, seconds)
         memory, memory_of = peak_memory()
         median = float(np.median(timed.per_step))
@@ -107,8 +106,8 @@ class Measurement:
             'sampled_tokens_per_second': sampled / sampling if sampling else None,
             'peak_memory_bytes': memory,
             'peak_memory_of': memory_of,
-            'program_memory_bytes': program.memory(compiled),
-            'program_kernels': program.kernels(compiled.as_text(), subject.sampled_length),
+            'program_memory_bytes': program.most_memory(made),
+            'program_kernels': program.all_kernels(made, timed.steps[0], subject.sampled_length),
             'floor': self._floor(),
         }
 
@@ -133,7 +132,7 @@ class Measurement:
     def _sampling_seconds(self, progress: Progress) -> float:
         subject, count, ring = self.subject, self.sampled_together, progress.ring
         assert ring is not None
-        return programs.sampling_seconds(
+        return compiled.sampling_seconds(
             subject.method,
             ring.slots if count > 1 else ring.generator(0),
             [subject.batches[0]] * count,
@@ -152,7 +151,7 @@ class Measurement:
         sampled = _first(positives, self.setting.negatives) if self.sampled_together else None
         selected = positives.ids[:, : 1 + (sampled is not None)]
         if sampled is not None:
-            negatives = concatenate(sampled, negatives)
+            negatives = concatenate(sampled, negatives, pad_id=discriminator.pad_id)
 
         @jax.jit
         def score(state, batch, ids):

@@ -19,16 +19,16 @@ def serve(setting: dict[str, Any], answers: IO[str]) -> None:
     """
     subject = Subject(Setting(**setting))
     progress = subject.initial()
-    compiled, seconds = subject.compile(progress)
+    made, seconds = subject.compile(progress)
     answer(
         answers,
         compile_seconds=seconds,
-        memory=program.memory(compiled),
-        kernels=program.kernels(compiled.as_text(), max(subject.sampled_length, 1)),
+        memory=program.most_memory(made),
+        kernels=program.all_kernels(made, subject.setting.lag, max(subject.sampled_length, 1)),
         batches=len(subject.batches),
         machine=describe_machine(),
     )
-    del compiled
+    del made
     step = 0
     for line in sys.stdin:
         assert line.strip() == 'step', line

@@ -16,7 +16,7 @@ from benchmarks import earlier, floor, lengths
 from benchmarks.setting import Setting
 from qcrd_jax import config as configuration
 from qcrd_jax.data.encoded import Encoded
-from qcrd_jax.methods import METHODS, Method, Parts, optimizers, programs
+from qcrd_jax.methods import METHODS, Method, Parts, optimizers
 from qcrd_jax.methods.dss import Dss, Finetune
 from qcrd_jax.methods.programs import Progress
 from qcrd_jax.methods.state import DiscriminatorState, TrainState
@@ -38,7 +38,7 @@ class Timed(NamedTuple):
     Attributes:
       seconds: of each call.
       steps: that each call took.
-      compile_seconds: of the program that takes most memory, and of every other one at its first
+      compile_seconds: of the programs of the largest shape, and of every other one at its first
         call, less what that call takes later.
     """
 
@@ -69,7 +69,7 @@ class Subject:
         self.batches = Cycle(_stream(setting, encoded, shape, self.method), _count(setting))
         self.sampled_length = self.method.negatives.max_length if self.method.negatives else 0
         self.key = jax.random.key(0)
-        self.programs = programs.compiled(self.method)
+        self.programs = earlier.compiled(self.method)
 
     def initial(self) -> Progress:
         """Random weights before step 0, in buffers of their own."""
@@ -81,13 +81,11 @@ class Subject:
         state = TrainState.create(params, self.optimizer, discriminator)
         return Progress(state, earlier.ring_of(self.method, params))
 
-    def compile(self, progress: Progress) -> tuple[Any, float]:
-        """Returns the program that takes most memory, and how long it took to compile."""
-        start = time.perf_counter()
-        program = self.programs.greediest(
-            progress, self.batches[0], self.key, steps=self.setting.lag
-        )
-        return program, time.perf_counter() - start
+    def compile(self, progress: Progress) -> tuple[list[Any], float]:
+        """Returns the programs that take a call's steps, and how long they took to compile."""
+        start, batch = time.perf_counter(), self.batches[0]
+        made = earlier.programs_of(self.programs, progress, batch, self.key, self.setting.lag)
+        return made, time.perf_counter() - start
 
     def take(self, progress: Progress, step: int) -> tuple[Progress, int, float]:
         """Takes a step or a chunk of steps; returns the next step and how long it took."""
@@ -179,7 +177,7 @@ class Cycle:
 
     def __init__(self, stream: Any, count: int):
         self._stream = stream
-        self._windows: dict[tuple[int, int], dict[str, np.ndarray]] = {}
+        self._fitted: dict[int, dict[str, np.ndarray]] = {}
         self.all = [stream[step] for step in range(count)]
 
     def __len__(self) -> int:
@@ -188,12 +186,12 @@ class Cycle:
     def __getitem__(self, step: int) -> dict[str, np.ndarray]:
         return self.all[step % len(self.all)]
 
-    def window(self, step: int, count: int) -> dict[str, np.ndarray]:
-        """The batches of a few steps, in a shape of their own; made once."""
-        place = step % len(self.all), count
-        if place not in self._windows:
-            self._windows[place] = self._stream.window(*place)
-        return self._windows[place]
+    def fitted(self, step: int) -> dict[str, np.ndarray]:
+        """The batch of a step in a shape of its own; made once."""
+        place = step % len(self.all)
+        if place not in self._fitted:
+            self._fitted[place] = self._stream.fitted(place)
+        return self._fitted[place]
 
 
 def _data(setting: Setting, entry: Entry, config: Architecture) -> tuple[Encoded, Any]:

@@ -8,8 +8,8 @@ T rationale tokens; pad id masks tokens, every sequence ends in EOS):
   question_ids [B, S]      only the question, for the discriminator
   label_ids [B, L]
   positive_ids [B, M, T], positive_mask [B, M]
-  negative_ids [B, K, T], negative_mask [B, K]    the teacher's negatives
-  rationale_limit [B]      tokens that are sampled at most: the longest rationale of the batch
+  negative_ids [B, K, T'], negative_mask [B, K]    the teacher's negatives
+  rationale_limit [B]      tokens that are sampled at most: the longest positive of the batch
   example_mask [B]         False in the rows that only fill up a last batch
   example_index [B]        the row's place in the split
 """
@@ -38,15 +38,26 @@ class BatchStream(Protocol):
         """Returns the batch of a step, in the shape that all batches fit into."""
         ...
 
-    def window(self, step: int, count: int, /) -> Batch:
-        """Returns the batches of `count` steps, stacked, in the smallest shape that holds them."""
+    def fitted(self, step: int, /) -> Batch:
+        """Returns the batch of a step in the smallest shape that holds it."""
         ...
 
 
-def collate(encoded: Encoded, lengths: Lengths, indices: Sequence[int] | np.ndarray) -> Batch:
+def collate(
+    encoded: Encoded,
+    lengths: Lengths,
+    indices: Sequence[int] | np.ndarray,
+    negative: int | None = None,
+) -> Batch:
     """Returns the batch of the examples at `indices`, padded and cut to `lengths`.
 
     What is cut keeps EOS as its last token. Rationales beyond the slots are left out, last first.
+
+    Args:
+      encoded: the split.
+      lengths: of the batch.
+      indices: of the examples.
+      negative: tokens of a teacher's negative; None: those of a positive.
     """
     indices = np.asarray(indices, np.int32)
     sizes = {'label': lengths.label}
@@ -56,16 +67,16 @@ def collate(encoded: Encoded, lengths: Lengths, indices: Sequence[int] | np.ndar
         )
         for field in SEQUENCES
     }
-    for field, name, slots in (
-        ('positives', 'positive', lengths.positives),
-        ('negatives', 'negative', lengths.negatives),
+    for field, name, slots, length in (
+        ('positives', 'positive', lengths.positives, lengths.rationale),
+        ('negatives', 'negative', lengths.negatives, negative or lengths.rationale),
     ):
         groups = [getattr(encoded, field)[i][:slots] for i in indices]
         counts = np.array([len(group) for group in groups], np.int32).reshape(-1, 1)
         mask = np.arange(slots) < counts
-        ids = np.full((len(indices), slots, lengths.rationale), encoded.pad_id, np.int32)
+        ids = np.full((len(indices), slots, length), encoded.pad_id, np.int32)
         # Row by row, True marks the slots in the very order in which the groups follow.
-        ids[mask] = _pad([ids for group in groups for ids in group], lengths.rationale, encoded)
+        ids[mask] = _pad([ids for group in groups for ids in group], length, encoded)
         batch |= {f'{name}_ids': ids, f'{name}_mask': mask}
     return batch | {'example_mask': np.ones(len(indices), bool), 'example_index': indices}
 
@@ -99,7 +110,7 @@ def training_batches(
       lengths: the shape that holds everything.
       batch_size: B.
       seed: of the order.
-      shapes: that windows of batches may have; None: only `lengths`.
+      shapes: that batches may have; None: only `lengths`.
       bucket: the limit of sampled rationales is a multiple of it.
     """
     if not len(encoded):
@@ -119,36 +130,38 @@ class TrainingBatches:
 
     def __init__(self, encoded: Encoded, lengths: Lengths, order: Any, shapes: Shapes, bucket: int):
         self._encoded, self._lengths, self._order = encoded, lengths, order
-        self._sizes, self.shapes, self._bucket = Sizes.of(encoded, lengths), shapes, bucket
+        self._sizes = Sizes.of(encoded, lengths, negatives=shapes.negatives)
+        self._positives = Sizes.of(encoded, lengths, negatives=False).rationale
+        self.shapes, self._bucket = shapes, bucket
 
     def __getitem__(self, step: int) -> Batch:
         return self.at(step, self._lengths)
 
+    def fitted(self, step: int) -> Batch:
+        """Returns the batch of a step in the smallest shape that holds it."""
+        return fitted_together([self], step)[0]
+
     def at(self, step: int, shape: Lengths) -> Batch:
         """Returns the batch of a step in a shape that holds it."""
         indices = self._order[step]
-        batch = collate(self._encoded, shape, indices)
-        longest = max(int(self._sizes.longest(indices)[2]), 1)
+        negative = None if self.shapes.negatives else self._lengths.rationale
+        batch = collate(self._encoded, shape, indices, negative)
+        longest = max(int(self._positives[indices].max()), 1)
         limit = min(-(-longest // self._bucket) * self._bucket, self._lengths.rationale)
         return batch | {'rationale_limit': np.full(len(indices), limit, np.int32)}
 
-    def longest(self, step: int, count: int) -> np.ndarray:
-        """Returns the longest sequences of some steps by kind, [3]."""
-        return np.max([self._sizes.longest(self._order[t]) for t in range(step, step + count)], 0)
-
-    def window(self, step: int, count: int) -> Batch:
-        """Returns the batches of `count` steps, stacked, in the smallest shape that holds them."""
-        return windows_of([self], step, count)[0]
+    def longest(self, step: int) -> np.ndarray:
+        """Returns the longest sequences of a step by kind, [3]."""
+        return self._sizes.longest(self._order[step])
 
 
-def windows_of(streams: Sequence[Any], step: int, count: int) -> list[Batch]:
-    """Returns the batches of `count` steps of every stream, stacked, in one shape for all."""
-    steps = range(step, step + count)
+def fitted_together(streams: Sequence[Any], step: int) -> list[Batch]:
+    """Returns the batch of a step of every stream, in one shape for all."""
     if not all(isinstance(stream, TrainingBatches) for stream in streams):
-        return [stacked([stream[t] for t in steps]) for stream in streams]
-    longest = np.max([stream.longest(step, count) for stream in streams], axis=0)
+        return [stream.fitted(step) for stream in streams]
+    longest = np.max([stream.longest(step) for stream in streams], axis=0)
     shape = streams[0].shapes.holding(longest)
-    return [stacked([stream.at(t, shape) for t in steps]) for stream in streams]
+    return [stream.at(step, shape) for stream in streams]
 
 
 def stacked(batches: Sequence[Batch], axis: int = 0) -> Batch:

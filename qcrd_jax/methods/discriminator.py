@@ -43,7 +43,8 @@ def make_discriminator_step(
     def step(state, batch, key, length=None):
         pad_id = discriminator.pad_id
         key = jax.random.fold_in(key, state.updates)
-        rationales = concatenate(teacher_positives(batch, pad_id), teacher_negatives(batch, pad_id))
+        groups = teacher_positives(batch, pad_id), teacher_negatives(batch, pad_id)
+        rationales = concatenate(*groups, pad_id=pad_id)
         count = batch['positive_mask'].shape[1]
         learner = _Learner(discriminator, kind, count, length)
         state, metrics = learner.descend(optimizer, state, batch, rationales, key)
@@ -66,7 +67,7 @@ def update_discriminator(
     kind: str,
 ) -> tuple[DiscriminatorState, Metrics]:
     """The online update, alpha_3 L_D of eq. 8, where it is due (section 3.3.1)."""
-    rationales = concatenate(positives, negatives)
+    rationales = concatenate(positives, negatives, pad_id=discriminator.pad_id)
     learner = _Learner(discriminator, kind, positives.mask.shape[1])
 
     def update(_, before):
@@ -79,7 +80,8 @@ def update_discriminator(
     nothing = jnp.float32(0), jnp.float32(0)
     metrics = {'discriminator_loss': nothing, 'discriminator_nonfinite': nothing}
     # Once or never. A loop works in place, where a condition copies its operands in both branches.
-    return lax.fori_loop(0, due.astype(jnp.int32), update, (state, metrics))
+    with jax.named_scope('update_if_due'):
+        return lax.fori_loop(0, due.astype(jnp.int32), update, (state, metrics))
 
 
 @dataclasses.dataclass(frozen=True)

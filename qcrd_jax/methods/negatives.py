@@ -1,13 +1,14 @@
 """Negatives from past parameters: how they are sampled, for one generator or for many at once."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, Key
 
 from qcrd_jax import sampling
-from qcrd_jax.methods.rationales import Batch, NegativeSampling, Rationales
+from qcrd_jax.methods.rationales import Batch, NegativeSampling, Rationales, fitted
 from qcrd_jax.models.protocol import Params, Student
 
 
@@ -56,7 +57,7 @@ def sample_negatives(
     names = ('explain_ids', 'example_mask', 'positive_ids', 'rationale_limit')
     used = {name: batches[name] for name in names}
     flat, used = jax.tree.map(
-        lambda leaf: leaf.reshape(-1, *leaf.shape[len(lead) :]), (generators, used)
+        lambda leaf: leaf.reshape(math.prod(lead), *leaf.shape[len(lead) :]), (generators, used)
     )
     contexts = jax.vmap(encode)(flat, used['explain_ids'])
     own = jax.vmap(draw_with)(keys.reshape(-1))
@@ -71,11 +72,6 @@ def _as_rationales(
     like: Int[Array, 'B M T'],
     pad_id: int,
 ) -> Rationales:
-    """Samples as negatives, padded to the length of the teacher's rationales."""
-    short = like.shape[-1] - samples.ids.shape[-1]
-    widths = ((0, 0), (0, 0), (0, short))
-    return Rationales(
-        jnp.pad(samples.ids, widths, constant_values=pad_id),
-        jnp.pad(samples.mask, widths),
-        jnp.broadcast_to(example_mask[:, None], samples.ids.shape[:2]),
-    )
+    """Samples as negatives, padded to the length of the teacher's positives."""
+    exist = jnp.broadcast_to(example_mask[:, None], samples.ids.shape[:2])
+    return fitted(Rationales(samples.ids, samples.mask, exist), like.shape[-1], pad_id)

@@ -202,6 +202,7 @@ def select_rationales(
     negatives: Rationales,
     contrast: Contrast,
     choice: Choice,
+    pad_id: int,
 ) -> tuple[Rationales, Rationales, str]:
     """Leaves the rationales that carry gradient, and the scheme that is left for them.
 
@@ -217,6 +218,7 @@ def select_rationales(
       negatives: likewise.
       contrast: constants of the losses.
       choice: only read by the scheme 'sampling'.
+      pad_id: id of padding.
     """
     scheme = contrast.scheme
     if scheme not in losses.SELECTING_SCHEMES:
@@ -224,7 +226,7 @@ def select_rationales(
     m, k = positives.mask.shape[1], negatives.mask.shape[1]
     several = [group for group in (positives, negatives) if group.mask.shape[1] > 1]
     if several:
-        values = decode_constant(concatenate(*several))
+        values = decode_constant(concatenate(*several, pad_id=pad_id))
         hard = losses.margin_loss(values[:, values.shape[1] - k :], margin=contrast.margin)
         positives = choose(positives, values[:, :m], scheme, 'positive', choice.positives)
         negatives = choose(negatives, hard, scheme, 'negative', choice.negatives)

@@ -80,7 +80,7 @@ class Qcrd:
         """Eq. 8: the student's terms, and the discriminator's where its update is due."""
         pad_id, keys = self.student.pad_id, step_keys(key, state.step)
         positives, teacher = teacher_positives(batch, pad_id), teacher_negatives(batch, pad_id)
-        everything = concatenate(sampled, teacher)
+        everything = concatenate(sampled, teacher, pad_id=pad_id)
         negatives = everything if self.contrast.teacher_negatives else sampled
         new_state, metrics = self._update_student(state, batch, positives, negatives, keys.student)
         metrics['negative_length'] = over(
@@ -140,9 +140,10 @@ class Qcrd:
             read = batch['predict_ids'], batch['explain_ids'], batch['label_ids']
             read = *read, positives.ids, negatives.ids
             positives, negatives, scheme = select_rationales(
-                decode_constant, positives, negatives, contrast, choice
+                decode_constant, positives, negatives, contrast, choice, student.pad_id
             )
-            labels, both = labels_of(batch, student.pad_id), concatenate(positives, negatives)
+            labels = labels_of(batch, student.pad_id)
+            both = concatenate(positives, negatives, pad_id=student.pad_id)
             groups = [(predict, labels), (explain, both)]
             label, rationales = decode(student, params, groups, dropout[1:])
             prediction = share(label.token_losses(), labels.token_mask, counts.label_tokens)

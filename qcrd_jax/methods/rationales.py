@@ -54,8 +54,8 @@ def teacher_negatives(batch: Batch, pad_id: int) -> Rationales:
 
 def no_rationales(batches: Batch) -> Rationales:
     """None for any question: R is 0; `batches` may have leading axes."""
-    ids = batches['negative_ids'][..., :0, :]
-    return Rationales(ids, ids != 0, batches['negative_mask'][..., :0])
+    ids = batches['positive_ids'][..., :0, :]
+    return Rationales(ids, ids != 0, batches['positive_mask'][..., :0])
 
 
 def first_of(rationales: Rationales) -> Rationales:
@@ -63,9 +63,23 @@ def first_of(rationales: Rationales) -> Rationales:
     return jax.tree.map(lambda leaf: leaf[:, :1], rationales)
 
 
-def concatenate(*groups: Rationales) -> Rationales:
-    """The rationales of all groups, of the same questions."""
-    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=1), *groups)
+def concatenate(*groups: Rationales, pad_id: int) -> Rationales:
+    """The rationales of all groups, of the same questions, padded to the longest."""
+    longest = max(group.ids.shape[-1] for group in groups)
+    padded = [fitted(group, longest, pad_id) for group in groups]
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=1), *padded)
+
+
+def fitted(rationales: Rationales, length: int, pad_id: int) -> Rationales:
+    """The rationales in so many places, padded, or without padding that they have beyond them."""
+
+    def fit(leaf: jax.Array, fill: int) -> jax.Array:
+        leaf = leaf[..., :length]
+        widths = [(0, 0)] * (leaf.ndim - 1) + [(0, length - leaf.shape[-1])]
+        return jnp.pad(leaf, widths, constant_values=fill)
+
+    ids, mask = fit(rationales.ids, pad_id), fit(rationales.token_mask, 0)
+    return Rationales(ids, mask, rationales.mask)
 
 
 def choose(

@@ -24,9 +24,10 @@ from qcrd_jax.errors import InputError
 from qcrd_jax.evaluation.answering import answer_accuracy
 from qcrd_jax.evaluation.metrics import Ratio
 from qcrd_jax.interruption import Interrupted
-from qcrd_jax.methods import programs
+from qcrd_jax.methods import compiled, programs
+from qcrd_jax.methods.compiled import Programs
 from qcrd_jax.methods.metrics import Metrics
-from qcrd_jax.methods.programs import Programs, Progress
+from qcrd_jax.methods.programs import Progress
 from qcrd_jax.models.protocol import Params
 from qcrd_jax.runs import disk, initial, memory, pretraining
 from qcrd_jax.runs import position as positions
@@ -244,7 +245,11 @@ def _advance(records: Sequence[_Records], taken: list[Position], limit: int) -> 
         tqdm.tqdm(
             total=settings.steps, initial=ahead.step, desc=what, unit='step', mininterval=1
         ) as bar,
-        Prefetched(group.batches, _programs(group.programs, ahead.step, limit, stop_after)) as made,
+        Prefetched(
+            group.programs,
+            group.batches,
+            _programs(group.programs, ahead.step, limit, stop_after),
+        ) as made,
     ):
         try:
             while ahead.step < limit:
@@ -273,10 +278,10 @@ def _group(records: Sequence[_Records]) -> _Group:
     keys = [run.key('train') for run in runs]
     fixed = [initial.fixed_generator(run) for run in runs]
     if len(runs) == 1:
-        return _Group(records, programs.compiled(method), streams[0], keys[0], fixed[0])
+        return _Group(records, compiled.compiled(method), streams[0], keys[0], fixed[0])
     return _Group(
         records,
-        programs.compiled(programs.over_seeds(method)),
+        compiled.compiled(programs.over_seeds(method)),
         programs.StackedBatches(streams),
         jnp.stack(keys),
         programs.stack_trees(fixed),
@@ -286,7 +291,7 @@ def _group(records: Sequence[_Records]) -> _Group:
 def _programs(
     made: Programs, step: int, limit: int, stop_after: Callable[[int], int]
 ) -> Iterator[tuple[int, int]]:
-    """Yields the first step of every program up to `limit`, and the number of its steps."""
+    """Yields the first step of every step or chunk up to `limit`, and the number of its steps."""
     while step < limit:
         count = made.steps_at_once(step, stop_after(step))
         yield step, count
@@ -299,14 +304,12 @@ def _window(group: _Group, ahead: _Ahead, stop: int, made: Prefetched, bar: tqdm
     flying: tuple[int, Metrics] | None = None  # a program that may still run, and its first step
     while step < stop and not interruption.requested():
         before, asked = step, time.perf_counter()
-        batch, count = made.next(), group.programs.steps_at_once(step, stop)
+        ready = made.next()
         if flying is None or _is_done(flying[1]):  # the device had nothing to do meanwhile
             waited += time.perf_counter() - asked
-        with _said(group.programs.is_new(batch, count), bar):
-            progress, taken = group.programs.take(
-                progress, batch, group.key, count, group.fixed_generator
-            )
-        step += count
+        with _said(group.programs.is_new(ready), bar):
+            progress, taken = group.programs.take(progress, ready, group.key, group.fixed_generator)
+        step += len(ready.batches)
         if flying is not None:  # one runs while the next one is prepared, and no more wait
             runs = _added(group, runs, *flying)
         flying = before, taken

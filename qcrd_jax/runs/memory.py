@@ -9,6 +9,7 @@ import dataclasses
 import os
 import pathlib
 import resource
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -17,8 +18,9 @@ import numpy as np
 
 from qcrd_jax.data import batches
 from qcrd_jax.errors import in_units, is_exhaustion
-from qcrd_jax.methods import programs
-from qcrd_jax.methods.programs import Programs, Progress
+from qcrd_jax.methods import compiled, programs
+from qcrd_jax.methods.compiled import Programs
+from qcrd_jax.methods.programs import Progress
 from qcrd_jax.methods.state import DiscriminatorState
 from qcrd_jax.models.protocol import parameter_bytes
 from qcrd_jax.runs import pretraining_steps
@@ -67,13 +69,12 @@ def needed(run: Run, count: int = 1) -> Need | None:
         jax.random.key(0),
         _fixed_generator(run),
     )
-    made, steps = programs.compiled(method), longest_window(run)
-    working = _working(made.greediest(progress, batch, key, fixed, steps=steps))
+    made, steps = compiled.compiled(method), longest_window(run)
+    working = _most(made.all(progress, batch, key, fixed, steps=steps))
     if working is None:
         return None
     kept = parameter_bytes(progress) + parameter_bytes(fixed)
-    at_once = made.lag if made.chunk is not None and steps >= made.lag else 1
-    working += parameter_bytes(batch) * at_once
+    working += parameter_bytes(batch) * made.steps_at_once(0, steps)
     copied = parameter_bytes(progress) if count > 1 else 0
     first = _pretraining(run, count) - kept  # before there is any of that
     return Need(kept, max(working, copied, first))
@@ -104,9 +105,15 @@ def _on_axis(leaf: jax.Array, count: int) -> jax.Array:
     return leaf if count == 1 else jnp.broadcast_to(leaf, (count, *leaf.shape))
 
 
-def _working(compiled: Any) -> int | None:
+def _most(made: Sequence[Any]) -> int | None:
+    """What that one of some compiled programs takes which takes most; None if nobody knows."""
+    found = [_working(each) for each in made]
+    return max((working for working in found if working is not None), default=None)
+
+
+def _working(program: Any) -> int | None:
     """What a compiled program takes beside its arguments; donated ones are counted once."""
-    found = compiled.memory_analysis()
+    found = program.memory_analysis()
     if found is None:
         return None
     return (
@@ -214,8 +221,8 @@ def check(
       OutOfMemory: naming the fields to lower.
     """
     steps = min(steps, longest_window(run))
-    compiled = program.greediest(progress, batch, key, fixed_generator, steps=steps)
-    working, there = _working(compiled), free()
+    working = _most(program.all(progress, batch, key, fixed_generator, steps=steps))
+    there = free()
     if working is not None and working > there:
         why = (
             f' before the first step, which takes {in_units(working)} beside the '

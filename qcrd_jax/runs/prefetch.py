@@ -8,27 +8,28 @@ from typing import Any
 import jax
 
 from qcrd_jax.data.batches import BatchStream
-from qcrd_jax.methods import programs
+from qcrd_jax.methods.compiled import Prepared, Programs
 
 _AHEAD = 2  # batches, or groups of them, that wait at most
 
 
 class Prefetched:
-    """The batches of some programs, one after another, made by a thread of its own.
+    """The batches of steps and chunks, one after another, made by a thread of its own.
 
     Leave through `close` (or a `with` block), which ends the thread.
     """
 
-    def __init__(self, batches: BatchStream, taken: Iterable[tuple[int, int]]):
+    def __init__(self, programs: Programs, batches: BatchStream, taken: Iterable[tuple[int, int]]):
         """Starts the thread.
 
         Args:
+          programs: that take the steps.
           batches: of every step.
-          taken: the first step and the number of steps of every program.
+          taken: the first step of every step or chunk, and the number of its steps.
         """
         self._queue: queue.Queue[tuple[Any, Any]] = queue.Queue(_AHEAD)
         self._closed = threading.Event()
-        work = (batches, iter(taken))
+        work = (programs, batches, iter(taken))
         self._thread = threading.Thread(target=self._work, args=work, daemon=True, name='batches')
         self._thread.start()
 
@@ -38,16 +39,16 @@ class Prefetched:
     def __exit__(self, *_: Any) -> None:
         self.close()
 
-    def next(self) -> dict[str, jax.Array]:
-        """Returns the batch of the next program, placed; waits until it is there.
+    def next(self) -> Prepared:
+        """Returns what the next step or chunk reads, placed; waits until it is there.
 
         Raises:
           Exception: what the making of it raised.
         """
-        batch, error = self._queue.get()
+        ready, error = self._queue.get()
         if error is not None:
             raise error
-        return batch
+        return ready
 
     def close(self) -> None:
         """Ends the thread; what it made is let go."""
@@ -57,11 +58,13 @@ class Prefetched:
                 self._queue.get_nowait()
             self._thread.join(0.05)
 
-    def _work(self, batches: BatchStream, taken: Iterator[tuple[int, int]]) -> None:
+    def _work(
+        self, programs: Programs, batches: BatchStream, taken: Iterator[tuple[int, int]]
+    ) -> None:
         try:
             for step, count in taken:
-                batch = jax.device_put(programs.joined(batches, step, count))
-                if not self._put((batch, None)):
+                ready = jax.device_put(programs.prepared(batches, step, count))
+                if not self._put((ready, None)):
                     return
         except BaseException as error:
             self._put((None, error))

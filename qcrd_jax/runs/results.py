@@ -14,7 +14,7 @@ from qcrd_jax.data.corpus import Corpus
 from qcrd_jax.evaluation import scoring
 from qcrd_jax.evaluation.answering import Batches, answer_accuracy
 from qcrd_jax.evaluation.metrics import Ratio, roc_auc
-from qcrd_jax.methods import programs
+from qcrd_jax.methods import compiled, programs
 from qcrd_jax.models import huggingface, parameter_count
 from qcrd_jax.ring import Ring
 from qcrd_jax.runs import log as metrics_log
@@ -258,9 +258,9 @@ def sampling_seconds(run: Run, position: Position) -> float | None:
         params = jax.tree.map(jnp.asarray, position.best.params)
         ring = Ring.create(run.student.narrowed(params, negatives.ring_dtype), count)
     generators = ring.slots if count > 1 else ring.generator(0)
-    window = run.training_batches().window(0, count)
-    batches = [{name: leaf[t] for name, leaf in window.items()} for t in range(count)]
-    return programs.sampling_seconds(run.method, generators, batches, run.key('train'))
+    stream = run.training_batches()
+    batches = [stream.fitted(step) for step in range(count)]
+    return compiled.sampling_seconds(run.method, generators, batches, run.key('train'))
 
 
 def _shown(run: Run) -> np.ndarray:

@@ -106,12 +106,12 @@ class Run:
         """The shapes of training batches; they change the time of a step and not its numbers."""
         encoded, lengths = self.corpus.encoded['train'], self.corpus.lengths
         return shapes.choose(
-            shapes.Sizes.of(encoded, lengths),
+            encoded,
             lengths,
             batch_size=self.config.train.batch_size,
-            together=programs.steps_together(self.method),
             most=self.config.train.shapes,
             bucket=self.config.data.length_bucket,
+            negatives=programs.reads_negatives(self.method),
         )
 
     def evaluation_batches(self, split: str) -> Batches:

@@ -38,9 +38,8 @@ def make_encoded(count=200, seed=0):
 ENCODED = make_encoded()
 
 
-def chosen(most, together=2):
-    sizes = Sizes.of(ENCODED, LENGTHS)
-    return shapes.choose(sizes, LENGTHS, batch_size=4, together=together, most=most)
+def chosen(most, negatives=True):
+    return shapes.choose(ENCODED, LENGTHS, batch_size=4, most=most, negatives=negatives)
 
 
 def test_sizes_are_those_of_the_longest_sequence_of_an_example():
@@ -49,6 +48,9 @@ def test_sizes_are_those_of_the_longest_sequence_of_an_example():
         rationales = [*ENCODED.positives[i], *ENCODED.negatives[i]]
         assert sizes.rationale[i] == max(map(len, rationales), default=0)
         assert sizes.source[i] == len(ENCODED.predict[i])
+    positives = Sizes.of(ENCODED, LENGTHS, negatives=False).rationale
+    assert positives.tolist() == [max(map(len, each), default=0) for each in ENCODED.positives]
+    assert (positives < sizes.rationale).any()
     cut = Sizes.of(ENCODED, Lengths(32, 8, 40, 2, 1))
     assert (cut.source.max(), cut.label.max(), cut.rationale.max()) == (32, 8, 40)
 
@@ -64,7 +66,7 @@ def test_the_first_shape_holds_everything_and_one_is_enough_where_one_is_asked_f
     assert len(chosen(4).all) > 2
 
 
-def test_a_window_gets_the_cheapest_shape_that_holds_it():
+def test_a_batch_gets_the_cheapest_shape_that_holds_it():
     small = Lengths(16, 8, 24, 2, 1)
     middle = Lengths(32, 16, 48, 2, 1)
     some = Shapes((LENGTHS, middle, small))
@@ -82,33 +84,52 @@ def test_shapes_save_padding():
         ENCODED, LENGTHS, batch_size=4, seed=0, shapes=chosen(4), bucket=8
     )
     tokens, whole, used = 0, 0, set()
-    for step in range(0, 100, 2):
-        window = stream.window(step, 2)
-        used.add((window['predict_ids'].shape, window['positive_ids'].shape))
+    for step in range(100):
+        batch = stream.fitted(step)
+        used.add((batch['predict_ids'].shape, batch['positive_ids'].shape))
         for name in ('predict_ids', 'positive_ids'):
-            tokens += window[name].size
-            whole += 2 * stream[step][name].size
+            tokens += batch[name].size
+            whole += stream[step][name].size
     assert len(used) <= 4
     assert tokens < 0.75 * whole
 
 
-@pytest.mark.parametrize('count', [1, 3])
-def test_a_window_holds_what_its_batches_hold(count):
+@pytest.mark.parametrize('negatives', [True, False])
+def test_a_fitted_batch_holds_what_the_whole_one_holds(negatives):
     stream = batches.training_batches(
-        ENCODED, LENGTHS, batch_size=4, seed=1, shapes=chosen(4), bucket=8
+        ENCODED, LENGTHS, batch_size=4, seed=1, shapes=chosen(4, negatives), bucket=8
     )
-    for step in range(0, 30, count):
-        window = stream.window(step, count)
-        for place in range(count):
-            whole = stream[step + place]
-            for name, leaf in whole.items():
-                part = window[name][place]
-                if name.endswith('_ids'):
-                    size = part.shape[-1]
-                    np.testing.assert_array_equal(leaf[..., :size], part)
-                    assert not leaf[..., size:].any()
-                else:
-                    np.testing.assert_array_equal(leaf, part)
-            longest = np.count_nonzero(whole['positive_ids'], axis=-1).max()
-            longest = max(longest, np.count_nonzero(whole['negative_ids'], axis=-1).max(), 1)
-            assert set(whole['rationale_limit']) == {-(-longest // 8) * 8}
+    shorter = 0
+    for step in range(30):
+        whole, fitted = stream[step], stream.fitted(step)
+        for name, leaf in whole.items():
+            part = fitted[name]
+            if name.endswith('_ids'):
+                size = part.shape[-1]
+                np.testing.assert_array_equal(leaf[..., :size], part)
+                assert not leaf[..., size:].any()
+            else:
+                np.testing.assert_array_equal(leaf, part)
+        longest = max(np.count_nonzero(whole['positive_ids'], axis=-1).max(), 1)
+        assert set(whole['rationale_limit']) == {-(-longest // 8) * 8}
+        assert fitted['positive_ids'].shape[-1] >= fitted['rationale_limit'][0]
+        wide = fitted['negative_ids'].shape[-1]
+        assert wide == (fitted['positive_ids'].shape[-1] if negatives else LENGTHS.rationale)
+        shorter += fitted['positive_ids'].shape[-1] < wide
+    assert (shorter > 0) == (not negatives)
+
+
+def test_batches_of_several_streams_come_in_one_shape():
+    some = chosen(4)
+    streams = [
+        batches.training_batches(ENCODED, LENGTHS, batch_size=4, seed=seed, shapes=some, bucket=8)
+        for seed in range(3)
+    ]
+    narrower = 0
+    for step in range(20):
+        together = batches.fitted_together(streams, step)
+        (shape,) = {batch['positive_ids'].shape for batch in together}
+        alone = [stream.fitted(step)['positive_ids'].shape for stream in streams]
+        assert shape >= max(alone)
+        narrower += min(alone) < shape
+    assert narrower

@@ -11,7 +11,7 @@ import pytest
 from qcrd_jax import files, modes
 from qcrd_jax.errors import InputError
 from qcrd_jax.experiments import identity, plan, running
-from qcrd_jax.methods.programs import Programs
+from qcrd_jax.methods.compiled import Programs
 from qcrd_jax.runs import loop
 from qcrd_jax.runs.run import Run
 from qcrd_jax.teacher import engine
@@ -430,14 +430,14 @@ class TestMemory:
         """Programs of more seeds than `most` run out of memory in a later step."""
         tried, take = [], Programs.take
 
-        def limited(self, progress, batch, key, *rest):
+        def limited(self, progress, ready, key, *rest):
             seeds, step = 1 if key.ndim == 0 else len(key), int(progress.state.step)
             tried.append((seeds, step))
             if seeds > most and step >= after:
                 raise jax.errors.JaxRuntimeError(
                     'RESOURCE_EXHAUSTED: Out of memory while trying to allocate 135828668416 bytes.'
                 )
-            return take(self, progress, batch, key, *rest)
+            return take(self, progress, ready, key, *rest)
 
         monkeypatch.setattr(Programs, 'take', limited)
         return tried

@@ -8,8 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from qcrd_jax.data.batches import stacked
-from qcrd_jax.methods import optimizers, programs
+from qcrd_jax.methods import compiled, optimizers, programs
 from qcrd_jax.methods.dss import Finetune
 from qcrd_jax.methods.objectives import Contrast, MutualInformation
 from qcrd_jax.methods.programs import Progress
@@ -45,14 +44,45 @@ def initial():
     return toys.make_initial()
 
 
+def stepped_by(method):
+    return jax.jit(functools.partial(programs.take_step, method), donate_argnums=0)
+
+
+def limited(batch):
+    """The batch with samples no longer than its positives."""
+    longest = np.count_nonzero(batch['positive_ids'], axis=-1).max()
+    return batch | {'rationale_limit': np.full(len(batch['positive_ids']), longest, np.int32)}
+
+
+def shortened(batch):
+    """The batch without the padding that all its positives have."""
+    longest = batch['rationale_limit'][0]
+    return batch | {'positive_ids': batch['positive_ids'][..., :longest]}
+
+
+class Given:
+    """Batches that are there."""
+
+    def __init__(self, batches):
+        self.batches = batches
+
+    def __getitem__(self, step):
+        raise NotImplementedError
+
+    def fitted(self, step):
+        return self.batches[step]
+
+
 def test_a_chunk_is_so_many_single_steps(initial):
     # The discriminator is updated within chunks, which do not begin with the first slot.
     lag, start = 3, 1
     optimizer = discriminator_optimizer = optimizers.adamw(RATE)
     contrast, sampling = Contrast(update_every=2), dataclasses.replace(SAMPLING, lag=lag)
     method = Qcrd(STUDENT, optimizer, contrast, sampling, DISCRIMINATOR, discriminator_optimizer)
-    step, chunk = programs.step(method), programs.chunk(method)
-    batches = [make_batch(t) for t in range(start + 2 * lag)]
+    step, made = stepped_by(method), compiled.compiled(method)
+    batches = [limited(make_batch(t)) for t in range(start + 2 * lag)]
+    cut = [shortened(batch) for batch in batches]
+    assert len({batch['positive_ids'].shape for batch in cut}) > 1
 
     def beginning():
         state = make_state(initial, optimizer, discriminator_optimizer)
@@ -63,21 +93,19 @@ def test_a_chunk_is_so_many_single_steps(initial):
         one, metrics = step(one, batch, KEY)
         single.append(float(metrics['loss'][0]))
     many, chunked = beginning(), []
-    for t in range(start):
-        many, metrics = step(many, batches[t], KEY)
-        chunked.append(float(metrics['loss'][0]))
-    for t in range(start, len(batches), lag):
-        many, metrics = chunk(many, stacked(batches[t : t + lag]), KEY)
-        chunked.extend(np.asarray(metrics['loss'][0]).tolist())
-    # Bit for bit on the machines we saw; another compiler may reorder a sum.
-    np.testing.assert_allclose(chunked, single, rtol=1e-6)
+    t, stream = 0, Given(cut)
+    while t < len(batches):  # a single step, then chunks of steps in shapes of their own
+        many, t, metrics = made.advance(many, stream, KEY, t, start if t < start else len(batches))
+        chunked.extend(np.atleast_1d(metrics['loss'][0]).tolist())
+    # Sums over other shapes.
+    np.testing.assert_allclose(chunked, single, rtol=1e-5)
     assert_trees_close(many, one, rtol=1e-4, atol=1e-6)
 
 
 def test_a_generator_is_the_student_of_lag_steps_before(initial):
     # Through the compiled step with its donated buffers, on values.
     optimizer = optimizers.adamw(RATE)
-    step = programs.step(Qcrd(STUDENT, optimizer, Contrast(), SAMPLING))
+    step = stepped_by(Qcrd(STUDENT, optimizer, Contrast(), SAMPLING))
     progress, history = Progress(make_state(initial, optimizer), Ring.create(initial[0], 2)), []
     for t in range(6):
         state, ring = progress
@@ -96,7 +124,7 @@ def test_a_step_is_traced_once(initial):
             traces.append(1)
             return super().update(*arguments)
 
-    step = programs.step(Counted(STUDENT, optimizer, Contrast(), SAMPLING))
+    step = stepped_by(Counted(STUDENT, optimizer, Contrast(), SAMPLING))
     progress = Progress(make_state(initial, optimizer), Ring.create(initial[0], 2))
     for t in range(5):
         progress, _ = step(progress, make_batch(t), KEY)
@@ -112,8 +140,8 @@ class Batches:
     def __getitem__(self, step):
         return make_batch(100 * self.seed + step)
 
-    def window(self, step, count):
-        return stacked([self[t] for t in range(step, step + count)])
+    def fitted(self, step):
+        return self[step]
 
 
 def start(method, seed):
@@ -134,7 +162,7 @@ def by_itself(method, seed, step, count):
 # With a ring, five steps: two chunks of its length, a single step, one update of the discriminator.
 @pytest.mark.parametrize(('method', 'count'), [('ring', 5), ('fixed', 2), ('finetune', 2)])
 def test_seeds_together_are_the_seeds_one_by_one(method, count):
-    several = programs.compiled(programs.over_seeds(METHODS[method]))
+    several = compiled.compiled(programs.over_seeds(METHODS[method]))
     batches = programs.StackedBatches([Batches(seed) for seed in range(SEEDS)])
     fixed = programs.stack_trees([params for params, _ in INITIAL])
     together = programs.stack([start(method, seed) for seed in range(SEEDS)])
@@ -146,7 +174,7 @@ def test_seeds_together_are_the_seeds_one_by_one(method, count):
         losses.extend(np.asarray(metrics['loss'][0]).reshape(-1, SEEDS))
     assert int(together.state.step) == count
 
-    single = programs.step(METHODS[method])
+    single = stepped_by(METHODS[method])
     for seed in range(SEEDS):
         expected, expected_losses = by_itself(method, seed, single, count)
         np.testing.assert_allclose(np.array(losses)[:, seed], expected_losses, rtol=1e-5)

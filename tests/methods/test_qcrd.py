@@ -174,7 +174,9 @@ def test_one_qcrd_step_is_the_paper_written_plainly(initial):
     progress = programs.Progress(
         make_state(initial, optimizer, discriminator_optimizer), Ring.create(generator, 2)
     )
-    (state, _), metrics = programs.step(method)(progress, batch, KEY)
+    (state, _), metrics = jax.jit(programs.take_step, static_argnums=0)(
+        method, progress, batch, KEY
+    )
 
     student, discriminator = initial
     sampling_key, _, discriminator_key = jax.random.split(jax.random.fold_in(KEY, 0), 3)
@@ -238,16 +240,16 @@ def test_selecting_first_leaves_the_gradient_as_it_is(initial, scheme):
     def two_passes(params):
         choice = Choice.of(draw_key, positives, negatives, scheme)
         groups = select_rationales(
-            lambda group: entropies(initial[0], group), positives, negatives, contrast, choice
+            lambda group: entropies(initial[0], group), positives, negatives, contrast, choice, 0
         )
-        both = rationales.concatenate(*groups[:2])
+        both = rationales.concatenate(*groups[:2], pad_id=0)
         total, _ = contrast_rationales(
             entropies(params, both), score(both.ids), *groups[:2], contrast, groups[2]
         )
         return total.sum()
 
     def one_pass(params):
-        values = entropies(params, rationales.concatenate(positives, negatives))
+        values = entropies(params, rationales.concatenate(positives, negatives, pad_id=0))
         keys = jax.random.split(draw_key)
         return losses.contrastive_loss(
             values[:, :M],
@@ -278,7 +280,7 @@ def test_with_one_rationale_of_each_kind_there_is_nothing_to_select(scheme):
     )
 
     contrast = Contrast(scheme=scheme)
-    groups = select_rationales(pytest.fail, one, one, contrast, Choice())
+    groups = select_rationales(pytest.fail, one, one, contrast, Choice(), 0)
     values, scores = jnp.array([[2.0, 1.0]]), jnp.array([[0.5, 0.25]])
     total, _ = contrast_rationales(values, scores, *groups[:2], contrast, groups[2])
     np.testing.assert_allclose(total, [1.3], rtol=1e-6)

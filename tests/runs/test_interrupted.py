@@ -13,7 +13,7 @@ import pytest
 
 from qcrd_jax import interruption
 from qcrd_jax.interruption import Interrupted
-from qcrd_jax.methods.programs import Programs
+from qcrd_jax.methods.compiled import Programs
 from qcrd_jax.runs import loop, pretraining_steps
 from qcrd_jax.runs import position as positions
 from qcrd_jax.runs.assembly import assemble
@@ -102,10 +102,10 @@ def test_after_any_program_the_step_is_saved_and_resumed(whole, tmp_path, progra
 def test_the_programs_are_those_that_the_test_means(whole, tmp_path, monkeypatch):
     run, taken, take = again(whole, tmp_path), [], Programs.take
 
-    def watched(self, progress, batch, key, count, *rest):
+    def watched(self, progress, ready, *rest):
         before = taken[-1][1] if taken else 0
-        taken.append((before, before + count))
-        return take(self, progress, batch, key, count, *rest)
+        taken.append((before, before + len(ready.batches)))
+        return take(self, progress, ready, *rest)
 
     monkeypatch.setattr(Programs, 'take', watched)
     loop.train([run])

@@ -10,7 +10,7 @@ import pytest
 
 from qcrd_jax.data.lengths import Lengths
 from qcrd_jax.errors import InputError, OutOfMemory
-from qcrd_jax.methods import programs
+from qcrd_jax.methods import compiled, programs
 from qcrd_jax.methods.dss import Dss, Finetune
 from qcrd_jax.methods.objectives import Contrast
 from qcrd_jax.methods.optimizers import adamw
@@ -66,7 +66,7 @@ def from_arrays(run, count):
     kept = programs.stack([one] * count)
     batch = programs.StackedBatches([run.training_batches()] * count)[0]
     keys = jax.random.split(jax.random.key(0), count)
-    step = programs.step(programs.over_seeds(run.method))
+    step = compiled.compiled(programs.over_seeds(run.method)).step
     return kept, batch, step.lower(kept, batch, keys).compile().memory_analysis()
 
 

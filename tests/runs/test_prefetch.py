@@ -10,7 +10,7 @@ from qcrd_jax.runs.prefetch import Prefetched
 
 
 class Stream:
-    """Remembers which windows were asked for."""
+    """Remembers which steps were asked for."""
 
     def __init__(self, fails_at=None):
         self.asked, self.fails_at = [], fails_at
@@ -18,24 +18,35 @@ class Stream:
     def __getitem__(self, step):
         raise NotImplementedError
 
-    def window(self, step, count):
-        self.asked.append((step, count))
+    def fitted(self, step):
+        self.asked.append(step)
         if step == self.fails_at:
             raise OSError('the disk is gone')
-        return {'ids': np.arange(step, step + count)[:, None]}
+        return {'ids': np.array([step])}
+
+
+class Programs:
+    """What is prepared of batches; nothing is compiled."""
+
+    def prepared(self, batches, step, count):
+        return tuple(batches.fitted(t) for t in range(step, step + count))
+
+
+def ids(ready):
+    return [batch['ids'].tolist() for batch in ready]
 
 
 def test_every_program_gets_its_own_batches_in_order():
     plan = [(0, 3), (3, 1), (4, 3)]
-    with Prefetched(Stream(), plan) as made:
-        assert made.next()['ids'].tolist() == [[0], [1], [2]]
-        assert made.next()['ids'].tolist() == [3]
-        assert made.next()['ids'].tolist() == [[4], [5], [6]]
+    with Prefetched(Programs(), Stream(), plan) as made:
+        assert ids(made.next()) == [[0], [1], [2]]
+        assert ids(made.next()) == [[3]]
+        assert ids(made.next()) == [[4], [5], [6]]
 
 
 def test_no_more_is_made_than_may_wait():
     stream = Stream()
-    with Prefetched(stream, ((step, 1) for step in range(100))) as made:
+    with Prefetched(Programs(), stream, ((step, 1) for step in range(100))) as made:
         for _ in range(100):
             if len(stream.asked) == 3:  # two wait, and the third is in the thread's hands
                 break
@@ -47,7 +58,7 @@ def test_no_more_is_made_than_may_wait():
 
 
 def test_an_error_reaches_who_waits_for_the_batch():
-    with Prefetched(Stream(fails_at=1), [(0, 1), (1, 1)]) as made:
+    with Prefetched(Programs(), Stream(fails_at=1), [(0, 1), (1, 1)]) as made:
         made.next()
         with pytest.raises(OSError, match='the disk is gone'):
             made.next()

@@ -1,0 +1,228 @@
+"""The compiled programs of a method, which take the steps that `programs` specifies.
+
+Where the negatives of J steps are sampled together, sampling and learning are programs of their
+own: each of the J updates then has the shape of its own batch, and single steps, which samples
+before the end of a window, learn by the same program.
+"""
+
+import dataclasses
+import functools
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array, Key
+
+from qcrd_jax import interruption
+from qcrd_jax.data.batches import BatchStream
+from qcrd_jax.methods import programs
+from qcrd_jax.methods.method import Method
+from qcrd_jax.methods.metrics import Metrics
+from qcrd_jax.methods.programs import Progress
+from qcrd_jax.methods.rationales import Batch
+from qcrd_jax.models.protocol import Params
+
+
+class Prepared(NamedTuple):
+    """The batches of the next step, or of those of a chunk.
+
+    Attributes:
+      batches: of each step.
+      questions: of a chunk, `programs.questions_of` them; else None.
+    """
+
+    batches: tuple[Batch, ...]
+    questions: Batch | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Programs:
+    """The compiled programs of a method.
+
+    Attributes:
+      method: of one run, or `programs.over_seeds` of several.
+      step: `take_step`, the progress donated.
+      ahead: `sample_ahead` of the next J steps; None where each is sampled by itself.
+      now: `sample_now`, where there is `ahead`.
+      learn: `learn`, the progress donated.
+      seen: the shapes that were asked for.
+    """
+
+    method: Method
+    step: Any
+    ahead: Any
+    now: Any
+    learn: Any
+    seen: set[Any] = dataclasses.field(default_factory=set, compare=False)
+
+    @property
+    def lag(self) -> int:
+        """Steps of a chunk; 1 where there are no chunks."""
+        return programs.steps_together(self.method)
+
+    def advance(
+        self,
+        progress: Progress,
+        batches: BatchStream,
+        key: Key[Array, '*seeds'],
+        step: int,
+        limit: int,
+        fixed_generator: Params | None = None,
+    ) -> tuple[Progress, int, Metrics]:
+        """Takes one step, or a chunk of them if they all end by `limit`.
+
+        The buffers of `progress` are donated.
+
+        Args:
+          progress: before step `step`.
+          batches: of every step.
+          key: the run's base key.
+          step: t.
+          limit: no step from here on is taken.
+          fixed_generator: what is sampled where there is no ring.
+
+        Returns:
+          The progress, the next step, and the metrics of what was taken.
+        """
+        count = self.steps_at_once(step, limit)
+        ready = self.prepared(batches, step, count)
+        progress, metrics = self.take(progress, ready, key, fixed_generator)
+        return progress, step + count, metrics
+
+    def steps_at_once(self, step: int, limit: int) -> int:
+        """Returns how many steps are taken next: those of a chunk, or one."""
+        return self.lag if self.ahead is not None and step + self.lag <= limit else 1
+
+    def prepared(self, batches: BatchStream, step: int, count: int) -> Prepared:
+        """Returns what `count` steps from a step on read, on the host."""
+        taken = tuple(batches.fitted(t) for t in range(step, step + count))
+        if count == 1:
+            return Prepared(taken)
+        return Prepared(taken, programs.questions_of(taken, self.method.student.pad_id))
+
+    def is_new(self, ready: Prepared) -> bool:
+        """Whether a program for these shapes is asked for the first time, and compiled."""
+        asked: set[Any] = {('learn', _shapes(batch)) for batch in ready.batches}
+        if ready.questions is None:
+            asked.add(('now', _shapes(ready.batches[0])))
+        else:
+            asked.add(('ahead', _shapes(ready.questions)))
+        new = not asked <= self.seen
+        self.seen.update(asked)
+        return new
+
+    def take(
+        self,
+        progress: Progress,
+        ready: Prepared,
+        key: Key[Array, '*seeds'],
+        fixed_generator: Params | None = None,
+    ) -> tuple[Progress, Metrics]:
+        """Takes the steps whose batches are prepared; see `advance`."""
+        if self.ahead is None:
+            return self.step(progress, ready.batches[0], key, fixed_generator)
+        if ready.questions is None:
+            (batch,) = ready.batches
+            sampled = self.now(progress, batch, key, fixed_generator)
+            return self.learn(progress, batch, sampled, key)
+        sampled, metrics = self.ahead(progress, ready.questions, key), []
+        for turn, batch in enumerate(ready.batches):
+            drawn = _of_turn(sampled, turn, batch['positive_ids'].shape[-1], self._pad_id)
+            progress, taken = self.learn(progress, batch, drawn, key)
+            metrics.append(taken)
+        return progress, _stacked(*metrics)
+
+    def all(
+        self, progress: Any, batch: Any, key: Any, fixed_generator: Any = None, *, steps: int
+    ) -> list[Any]:
+        """Returns the programs that run, compiled by themselves.
+
+        Where the same program is run afterwards it is found compiled, so that this costs no time.
+
+        Args:
+          progress: arrays or their shapes, as all that follows.
+          batch: of any step.
+          key: the run's base key.
+          fixed_generator: what is sampled where there is no ring.
+          steps: in a row; a chunk is taken where they are enough.
+        """
+        if self.ahead is None:
+            return [self.step.lower(progress, batch, key, fixed_generator).compile()]
+        sample, asked = self.now, (progress, batch, key, fixed_generator)
+        if steps >= self.lag:
+            batches = [batch] * self.lag
+            questions = jax.eval_shape(
+                lambda *each: programs.questions_of(each, self._pad_id), *batches
+            )
+            sample, asked = self.ahead, (progress, questions, key)
+        drawn = jax.eval_shape(self.now, progress, batch, key, fixed_generator)
+        learning = self.learn.lower(progress, batch, drawn, key)
+        return [sample.lower(*asked).compile(), learning.compile()]
+
+    @property
+    def _pad_id(self) -> int:
+        return self.method.student.pad_id
+
+
+@functools.lru_cache(maxsize=1)
+def compiled(method: Method) -> Programs:
+    """Returns the programs of a method; runs that follow one another compile them once."""
+
+    def program(function: Callable[..., Any], **options: Any) -> Any:
+        return jax.jit(functools.partial(function, method), **options)
+
+    step = program(programs.take_step, donate_argnums=0)
+    if programs.steps_together(method) == 1:
+        return Programs(method, step, None, None, None)
+    # What is not read counts too: it takes memory while the program runs.
+    ahead, now = (
+        program(function, keep_unused=True)
+        for function in (programs.sample_ahead, programs.sample_now)
+    )
+    return Programs(method, step, ahead, now, program(programs.learn, donate_argnums=0))
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2, 3))
+def _of_turn(sampled: Any, turn: int, length: int, pad_id: int) -> Any:
+    return programs.of_turn(sampled, turn, length, pad_id)
+
+
+@jax.jit
+def _stacked(*metrics: Metrics) -> Metrics:
+    return programs.stack_trees(metrics)
+
+
+def _shapes(batch: Batch) -> tuple[Any, ...]:
+    return tuple((name, leaf.shape) for name, leaf in sorted(batch.items()))
+
+
+def sampling_seconds(
+    method: Method,
+    generators: Params,
+    batches: Sequence[dict[str, np.ndarray]],
+    key: Key[Array, ''],
+    *,
+    repeats: int = 5,
+) -> float:
+    """Median wall time of sampling for one step, measured by itself.
+
+    Args:
+      method: what samples.
+      generators: of one batch; of several, as many on a leading axis, sampled together.
+      batches: of the steps.
+      key: of the draws.
+      repeats: timed runs, after one that compiles.
+    """
+    sample, arguments = jax.jit(method.sample), (generators, batches[0], key)
+    if len(batches) > 1:
+        questions = programs.questions_of(batches, method.student.pad_id)
+        arguments = (generators, questions, jax.random.split(key, len(batches)))
+    seconds = []
+    for _ in range(repeats + 1):
+        interruption.check()
+        start = time.perf_counter()
+        jax.block_until_ready(sample(*arguments))
+        seconds.append(time.perf_counter() - start)
+    return float(np.median(seconds[1:])) / len(batches)
