@@ -52,11 +52,11 @@ def compiled(method: Method) -> Any:
     return home.compiled(method)
 
 
-def programs_of(made: Any, progress: Any, batch: Any, key: Any, steps: int) -> list[Any]:
+def programs_of(made: Any, progress: Any, batches: Any, key: Any, steps: int) -> list[Any]:
     """The programs that take so many steps: one, or one that samples and one that learns."""
     if _APART:
-        return made.all(progress, batch, key, steps=steps)
-    return [made.greediest(progress, batch, key, steps=steps)]
+        return made.all(progress, batches[0], key, largest=batches.largest, steps=steps)
+    return [made.greediest(progress, batches[0], key, steps=steps)]
 
 
 def ring_of(method: Method, params: Params) -> Ring | None:

@@ -137,6 +137,7 @@ class Measurement:
             ring.slots if count > 1 else ring.generator(0),
             [subject.batches[0]] * count,
             subject.key,
+            subject.batches.largest,
             repeats=_REPEATS,
         )
 

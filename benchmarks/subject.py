@@ -83,8 +83,8 @@ class Subject:
 
     def compile(self, progress: Progress) -> tuple[list[Any], float]:
         """Returns the programs that take a call's steps, and how long they took to compile."""
-        start, batch = time.perf_counter(), self.batches[0]
-        made = earlier.programs_of(self.programs, progress, batch, self.key, self.setting.lag)
+        start, lag = time.perf_counter(), self.setting.lag
+        made = earlier.programs_of(self.programs, progress, self.batches, self.key, lag)
         return made, time.perf_counter() - start
 
     def take(self, progress: Progress, step: int) -> tuple[Progress, int, float]:
@@ -182,6 +182,11 @@ class Cycle:
 
     def __len__(self) -> int:
         return len(self.all)
+
+    @property
+    def largest(self) -> Any:
+        """The shape that all batches fit into."""
+        return self._stream.largest
 
     def __getitem__(self, step: int) -> dict[str, np.ndarray]:
         return self.all[step % len(self.all)]

@@ -42,6 +42,11 @@ class BatchStream(Protocol):
         """Returns the batch of a step in the smallest shape that holds it."""
         ...
 
+    @property
+    def largest(self) -> Lengths:
+        """The shape that all batches fit into."""
+        ...
+
 
 def collate(
     encoded: Encoded,
@@ -129,13 +134,13 @@ class TrainingBatches:
     """The batches of a run; see `training_batches`."""
 
     def __init__(self, encoded: Encoded, lengths: Lengths, order: Any, shapes: Shapes, bucket: int):
-        self._encoded, self._lengths, self._order = encoded, lengths, order
+        self._encoded, self.largest, self._order = encoded, lengths, order
         self._sizes = Sizes.of(encoded, lengths, negatives=shapes.negatives)
         self._positives = Sizes.of(encoded, lengths, negatives=False).rationale
         self.shapes, self._bucket = shapes, bucket
 
     def __getitem__(self, step: int) -> Batch:
-        return self.at(step, self._lengths)
+        return self.at(step, self.largest)
 
     def fitted(self, step: int) -> Batch:
         """Returns the batch of a step in the smallest shape that holds it."""
@@ -144,10 +149,10 @@ class TrainingBatches:
     def at(self, step: int, shape: Lengths) -> Batch:
         """Returns the batch of a step in a shape that holds it."""
         indices = self._order[step]
-        negative = None if self.shapes.negatives else self._lengths.rationale
+        negative = None if self.shapes.negatives else self.largest.rationale
         batch = collate(self._encoded, shape, indices, negative)
         longest = max(int(self._positives[indices].max()), 1)
-        limit = min(-(-longest // self._bucket) * self._bucket, self._lengths.rationale)
+        limit = min(-(-longest // self._bucket) * self._bucket, self.largest.rationale)
         return batch | {'rationale_limit': np.full(len(indices), limit, np.int32)}
 
     def longest(self, step: int) -> np.ndarray:

@@ -17,6 +17,7 @@ from jaxtyping import Array, Key
 
 from qcrd_jax import interruption
 from qcrd_jax.data.batches import BatchStream
+from qcrd_jax.data.lengths import Lengths
 from qcrd_jax.methods import programs
 from qcrd_jax.methods.method import Method
 from qcrd_jax.methods.metrics import Metrics
@@ -100,7 +101,7 @@ class Programs:
         taken = tuple(batches.fitted(t) for t in range(step, step + count))
         if count == 1:
             return Prepared(taken)
-        return Prepared(taken, programs.questions_of(taken, self.method.student.pad_id))
+        return Prepared(taken, programs.questions_of(taken, batches.largest, self._pad_id))
 
     def is_new(self, ready: Prepared) -> bool:
         """Whether a program for these shapes is asked for the first time, and compiled."""
@@ -135,7 +136,14 @@ class Programs:
         return progress, _stacked(*metrics)
 
     def all(
-        self, progress: Any, batch: Any, key: Any, fixed_generator: Any = None, *, steps: int
+        self,
+        progress: Any,
+        batch: Any,
+        key: Any,
+        fixed_generator: Any = None,
+        *,
+        largest: Lengths,
+        steps: int,
     ) -> list[Any]:
         """Returns the programs that run, compiled by themselves.
 
@@ -146,6 +154,7 @@ class Programs:
           batch: of any step.
           key: the run's base key.
           fixed_generator: what is sampled where there is no ring.
+          largest: the shape that holds all batches.
           steps: in a row; a chunk is taken where they are enough.
         """
         if self.ahead is None:
@@ -154,7 +163,7 @@ class Programs:
         if steps >= self.lag:
             batches = [batch] * self.lag
             questions = jax.eval_shape(
-                lambda *each: programs.questions_of(each, self._pad_id), *batches
+                lambda *each: programs.questions_of(each, largest, self._pad_id), *batches
             )
             sample, asked = self.ahead, (progress, questions, key)
         drawn = jax.eval_shape(self.now, progress, batch, key, fixed_generator)
@@ -203,6 +212,7 @@ def sampling_seconds(
     generators: Params,
     batches: Sequence[dict[str, np.ndarray]],
     key: Key[Array, ''],
+    largest: Lengths,
     *,
     repeats: int = 5,
 ) -> float:
@@ -213,11 +223,12 @@ def sampling_seconds(
       generators: of one batch; of several, as many on a leading axis, sampled together.
       batches: of the steps.
       key: of the draws.
+      largest: the shape that holds all batches.
       repeats: timed runs, after one that compiles.
     """
     sample, arguments = jax.jit(method.sample), (generators, batches[0], key)
     if len(batches) > 1:
-        questions = programs.questions_of(batches, method.student.pad_id)
+        questions = programs.questions_of(batches, largest, method.student.pad_id)
         arguments = (generators, questions, jax.random.split(key, len(batches)))
     seconds = []
     for _ in range(repeats + 1):

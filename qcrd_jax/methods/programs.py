@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import Array, Key
 
 from qcrd_jax.data.batches import BatchStream, fitted_together, stacked
+from qcrd_jax.data.lengths import Lengths
 from qcrd_jax.methods.method import Method
 from qcrd_jax.methods.metrics import Metrics
 from qcrd_jax.methods.rationales import Batch, Rationales, fitted
@@ -63,7 +64,11 @@ def take_step(
 
 
 def take_chunk(
-    method: Method, progress: Progress, batches: Sequence[Batch], key: Key[Array, '*seeds']
+    method: Method,
+    progress: Progress,
+    batches: Sequence[Batch],
+    key: Key[Array, '*seeds'],
+    largest: Lengths,
 ) -> tuple[Progress, Metrics]:
     """J times `take_step`, whose negatives are sampled together.
 
@@ -72,11 +77,13 @@ def take_chunk(
       progress: before the first of the J steps.
       batches: of the J steps, each in a shape of its own.
       key: the run's base key.
+      largest: the shape that holds all batches.
 
     Returns:
       The progress after the steps, and the metrics, stacked on a leading axis J.
     """
-    sampled = sample_ahead(method, progress, questions_of(batches, method.student.pad_id), key)
+    questions = questions_of(batches, largest, method.student.pad_id)
+    sampled = sample_ahead(method, progress, questions, key)
     metrics = []
     for turn, batch in enumerate(batches):
         length = batch['positive_ids'].shape[-1]
@@ -86,16 +93,15 @@ def take_chunk(
     return progress, stack_trees(metrics)
 
 
-def questions_of(batches: Sequence[Batch], pad_id: int) -> Batch:
-    """What sampling reads of the batches of J steps, [J, ...], in one shape.
+def questions_of(batches: Sequence[Batch], largest: Lengths, pad_id: int) -> Batch:
+    """What sampling reads of the batches of J steps, [J, ...].
 
     Args:
       batches: arrays of NumPy or of a device, with or without an axis of seeds.
+      largest: the shape that holds them all, in which they are given. (A wider cache costs sampling
+        little, and a program for every mixture of shapes would have to be compiled.)
       pad_id: id of padding.
     """
-    source, longest = (
-        max(batch[name].shape[-1] for batch in batches) for name in ('explain_ids', 'positive_ids')
-    )
     of = np if isinstance(batches[0]['explain_ids'], np.ndarray) else jnp
 
     def stack(name: str, length: int | None = None) -> Any:
@@ -108,13 +114,13 @@ def questions_of(batches: Sequence[Batch], pad_id: int) -> Batch:
             ]
         return of.stack(leaves)
 
-    explain = stack('explain_ids', source)
+    explain = stack('explain_ids', largest.source)
     return {
         'explain_ids': explain,
         'example_mask': stack('example_mask'),
         'rationale_limit': stack('rationale_limit'),
         # No positives: only how long they may be.
-        'positive_ids': of.zeros((*explain.shape[:-1], 0, longest), np.int32),
+        'positive_ids': of.zeros((*explain.shape[:-1], 0, largest.rationale), np.int32),
     }
 
 
@@ -230,6 +236,11 @@ class StackedBatches:
     def fitted(self, step: int) -> dict[str, np.ndarray]:
         """Returns the batches of a step [P, ...], in the smallest shape that holds them all."""
         return stacked(fitted_together(self._streams, step))
+
+    @property
+    def largest(self) -> Lengths:
+        """The shape that all batches fit into."""
+        return self._streams[0].largest
 
 
 def stack(runs: Sequence[Progress]) -> Progress:

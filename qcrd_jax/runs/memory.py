@@ -70,7 +70,8 @@ def needed(run: Run, count: int = 1) -> Need | None:
         _fixed_generator(run),
     )
     made, steps = compiled.compiled(method), longest_window(run)
-    working = _most(made.all(progress, batch, key, fixed, steps=steps))
+    largest = run.corpus.lengths
+    working = _most(made.all(progress, batch, key, fixed, largest=largest, steps=steps))
     if working is None:
         return None
     kept = parameter_bytes(progress) + parameter_bytes(fixed)
@@ -221,7 +222,8 @@ def check(
       OutOfMemory: naming the fields to lower.
     """
     steps = min(steps, longest_window(run))
-    working = _most(program.all(progress, batch, key, fixed_generator, steps=steps))
+    asked = progress, batch, key, fixed_generator
+    working = _most(program.all(*asked, largest=run.corpus.lengths, steps=steps))
     there = free()
     if working is not None and working > there:
         why = (

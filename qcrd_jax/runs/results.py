@@ -260,7 +260,9 @@ def sampling_seconds(run: Run, position: Position) -> float | None:
     generators = ring.slots if count > 1 else ring.generator(0)
     stream = run.training_batches()
     batches = [stream.fitted(step) for step in range(count)]
-    return compiled.sampling_seconds(run.method, generators, batches, run.key('train'))
+    return compiled.sampling_seconds(
+        run.method, generators, batches, run.key('train'), stream.largest
+    )
 
 
 def _shown(run: Run) -> np.ndarray:

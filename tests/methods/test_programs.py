@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from qcrd_jax.data.lengths import Lengths
 from qcrd_jax.methods import compiled, optimizers, programs
 from qcrd_jax.methods.dss import Finetune
 from qcrd_jax.methods.objectives import Contrast, MutualInformation
@@ -21,12 +22,18 @@ from tests.support.toys import (
     RATE,
     SAMPLING,
     STUDENT,
+    K,
+    L,
+    M,
+    S,
+    T,
     assert_trees_close,
     make_batch,
     make_state,
 )
 
 SEEDS, LAG = 2, 2
+LARGEST = Lengths(source=S, label=L, rationale=T, positives=M, negatives=K)
 KEYS = [jax.random.key(seed) for seed in range(SEEDS)]
 INITIAL = [toys.make_initial(20 + seed) for seed in range(SEEDS)]
 OPTIMIZER = optimizers.adamw(RATE)
@@ -71,6 +78,8 @@ class Given:
 
     def fitted(self, step):
         return self.batches[step]
+
+    largest = LARGEST
 
 
 def test_a_chunk_is_so_many_single_steps(initial):
@@ -142,6 +151,8 @@ class Batches:
 
     def fitted(self, step):
         return self[step]
+
+    largest = LARGEST
 
 
 def start(method, seed):

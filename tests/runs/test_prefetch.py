@@ -6,6 +6,7 @@ import time
 import numpy as np
 import pytest
 
+from qcrd_jax.data.lengths import Lengths
 from qcrd_jax.runs.prefetch import Prefetched
 
 
@@ -14,6 +15,8 @@ class Stream:
 
     def __init__(self, fails_at=None):
         self.asked, self.fails_at = [], fails_at
+
+    largest = Lengths(1, 1, 1, 1, 1)
 
     def __getitem__(self, step):
         raise NotImplementedError

@@ -14,6 +14,7 @@ import pytest
 
 from qcrd_jax import files
 from qcrd_jax.config import base_config
+from qcrd_jax.data.lengths import Lengths
 from qcrd_jax.errors import InputError
 from qcrd_jax.methods import programs
 from qcrd_jax.methods.objectives import Contrast
@@ -80,9 +81,9 @@ def test_a_chunk_is_its_steps():
     beginning, batches = Progress(state, Ring(slots)), random_batches()
 
     apart = [jax.tree.map(lambda leaf, j=j: leaf[j], batches) for j in range(J)]
-    chunked, metrics = jax.jit(functools.partial(programs.take_chunk, method))(
-        beginning, apart, key
-    )
+    largest = Lengths(source=6, label=3, rationale=5, positives=1, negatives=1)
+    chunk = jax.jit(functools.partial(programs.take_chunk, method, largest=largest))
+    chunked, metrics = chunk(beginning, apart, key)
     step, one = jax.jit(functools.partial(programs.take_step, method)), beginning
     students = []
     for j in range(J):
