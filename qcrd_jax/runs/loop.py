@@ -246,8 +246,7 @@ def _advance(records: Sequence[_Records], taken: list[Position], limit: int) -> 
             total=settings.steps, initial=ahead.step, desc=what, unit='step', mininterval=1
         ) as bar,
         Prefetched(
-            group.programs,
-            group.batches,
+            functools.partial(group.programs.prepared, group.batches),
             _programs(group.programs, ahead.step, limit, stop_after),
         ) as made,
     ):

@@ -2,13 +2,12 @@
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
 
-from qcrd_jax.data.batches import BatchStream
-from qcrd_jax.methods.compiled import Prepared, Programs
+from qcrd_jax.methods.compiled import Prepared
 
 _AHEAD = 2  # batches, or groups of them, that wait at most
 
@@ -19,17 +18,16 @@ class Prefetched:
     Leave through `close` (or a `with` block), which ends the thread.
     """
 
-    def __init__(self, programs: Programs, batches: BatchStream, taken: Iterable[tuple[int, int]]):
+    def __init__(self, prepare: Callable[[int, int], Prepared], taken: Iterable[tuple[int, int]]):
         """Starts the thread.
 
         Args:
-          programs: that take the steps.
-          batches: of every step.
+          prepare: makes what a number of steps, from one on, reads.
           taken: the first step of every step or chunk, and the number of its steps.
         """
         self._queue: queue.Queue[tuple[Any, Any]] = queue.Queue(_AHEAD)
         self._closed = threading.Event()
-        work = (programs, batches, iter(taken))
+        work = (prepare, iter(taken))
         self._thread = threading.Thread(target=self._work, args=work, daemon=True, name='batches')
         self._thread.start()
 
@@ -59,11 +57,11 @@ class Prefetched:
             self._thread.join(0.05)
 
     def _work(
-        self, programs: Programs, batches: BatchStream, taken: Iterator[tuple[int, int]]
+        self, prepare: Callable[[int, int], Prepared], taken: Iterator[tuple[int, int]]
     ) -> None:
         try:
             for step, count in taken:
-                ready = jax.device_put(programs.prepared(batches, step, count))
+                ready = jax.device_put(prepare(step, count))
                 if not self._put((ready, None)):
                     return
         except BaseException as error:
