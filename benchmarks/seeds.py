@@ -62,7 +62,7 @@ def _seconds(
     method: Method, progress: Progress, batches: BatchStream, key: jax.Array, setting: Setting
 ) -> tuple[float, float]:
     """Median seconds per step, and those of compilation."""
-    step, calls, first, made = 0, [], 0.0, compiled.compiled(method)
+    step, calls, first, made = 0, [], 0.0, compiled.programs_of(method)
     while len(calls) < _WARM_UP or step < setting.steps + _WARM_UP * setting.lag:
         start = time.perf_counter()
         progress, after, metrics = made.advance(progress, batches, key, step, step + setting.lag)

@@ -7,6 +7,8 @@ import jaxtyping
 import pytest
 from absl import logging as absl_logging
 
+from tests.support import REPOSITORY
+
 # Most of the tests' time is compilation, of programs that run for milliseconds.
 _FLAG = '--xla_backend_optimization_level'
 if _FLAG not in os.environ.get('XLA_FLAGS', ''):
@@ -15,7 +17,7 @@ if _FLAG not in os.environ.get('XLA_FLAGS', ''):
 # A program is compiled by the first worker, process or suite that meets it; the rest find it.
 # (`pytest --cache-clear` empties the folder.)
 _KEPT = {
-    'JAX_COMPILATION_CACHE_DIR': pathlib.Path(__file__).parents[1] / '.pytest_cache/d/compiled',
+    'JAX_COMPILATION_CACHE_DIR': REPOSITORY / '.pytest_cache/d/compiled',
     'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': 0,
     'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': 0,
 }
@@ -23,8 +25,6 @@ for _name, _value in _KEPT.items():
     os.environ.setdefault(_name, str(_value))
 
 jaxtyping.install_import_hook('qcrd_jax', 'beartype.beartype').__enter__()
-
-from tests.support import REPOSITORY  # noqa: E402
 
 # Doctests are collected from every file, and these need PyTorch to be imported at all.
 collect_ignore = [

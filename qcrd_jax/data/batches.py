@@ -169,9 +169,9 @@ def fitted_together(streams: Sequence[Any], step: int) -> list[Batch]:
     return [stream.at(step, shape) for stream in streams]
 
 
-def stacked(batches: Sequence[Batch], axis: int = 0) -> Batch:
-    """Batches of one shape on a new axis."""
-    return {name: np.stack([batch[name] for batch in batches], axis) for name in batches[0]}
+def stacked(batches: Sequence[Batch]) -> Batch:
+    """Batches of one shape on a new axis, the first."""
+    return {name: np.stack([batch[name] for batch in batches]) for name in batches[0]}
 
 
 def evaluation_batches(encoded: Encoded, lengths: Lengths, *, batch_size: int) -> Sequence[Batch]:

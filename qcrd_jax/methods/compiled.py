@@ -1,8 +1,8 @@
 """The compiled programs of a method, which take the steps that `programs` specifies.
 
 Where the negatives of J steps are sampled together, sampling and learning are programs of their
-own: each of the J updates then has the shape of its own batch, and single steps, which samples
-before the end of a window, learn by the same program.
+own: each of the J updates has the shape of its own batch, and the single steps before the end of a
+window learn by the same program.
 """
 
 import dataclasses
@@ -38,30 +38,35 @@ class Prepared(NamedTuple):
     questions: Batch | None = None
 
 
+class Apart(NamedTuple):
+    """Sampling and learning as programs of their own, of `programs` the functions of these names.
+
+    Attributes:
+      sample_ahead: for J steps.
+      sample_now: for one.
+      learn: the progress donated.
+    """
+
+    sample_ahead: Any
+    sample_now: Any
+    learn: Any
+
+
 @dataclasses.dataclass(frozen=True)
 class Programs:
     """The compiled programs of a method.
 
     Attributes:
       method: of one run, or `programs.over_seeds` of several.
-      step: `take_step`, the progress donated.
-      ahead: `sample_ahead` of the next J steps; None where each is sampled by itself.
-      now: `sample_now`, where there is `ahead`.
-      learn: `learn`, the progress donated.
+      step: `take_step`, the progress donated; taken where nothing is `apart`.
+      apart: where the negatives of several steps are sampled together.
       seen: the shapes that were asked for.
     """
 
     method: Method
     step: Any
-    ahead: Any
-    now: Any
-    learn: Any
+    apart: Apart | None
     seen: set[Any] = dataclasses.field(default_factory=set, compare=False)
-
-    @property
-    def lag(self) -> int:
-        """Steps of a chunk; 1 where there are no chunks."""
-        return programs.steps_together(self.method)
 
     def advance(
         self,
@@ -94,7 +99,8 @@ class Programs:
 
     def steps_at_once(self, step: int, limit: int) -> int:
         """Returns how many steps are taken next: those of a chunk, or one."""
-        return self.lag if self.ahead is not None and step + self.lag <= limit else 1
+        together = programs.steps_together(self.method)
+        return together if step + together <= limit else 1
 
     def prepared(self, batches: BatchStream, step: int, count: int) -> Prepared:
         """Returns what `count` steps from a step on read, on the host."""
@@ -122,16 +128,16 @@ class Programs:
         fixed_generator: Params | None = None,
     ) -> tuple[Progress, Metrics]:
         """Takes the steps whose batches are prepared; see `advance`."""
-        if self.ahead is None:
+        if self.apart is None:
             return self.step(progress, ready.batches[0], key, fixed_generator)
         if ready.questions is None:
             (batch,) = ready.batches
-            sampled = self.now(progress, batch, key, fixed_generator)
-            return self.learn(progress, batch, sampled, key)
-        sampled, metrics = self.ahead(progress, ready.questions, key), []
+            sampled = self.apart.sample_now(progress, batch, key, fixed_generator)
+            return self.apart.learn(progress, batch, sampled, key)
+        sampled, metrics = self.apart.sample_ahead(progress, ready.questions, key), []
         for turn, batch in enumerate(ready.batches):
             drawn = _of_turn(sampled, turn, batch['positive_ids'].shape[-1], self._pad_id)
-            progress, taken = self.learn(progress, batch, drawn, key)
+            progress, taken = self.apart.learn(progress, batch, drawn, key)
             metrics.append(taken)
         return progress, _stacked(*metrics)
 
@@ -157,18 +163,17 @@ class Programs:
           largest: the shape that holds all batches.
           steps: in a row; a chunk is taken where they are enough.
         """
-        if self.ahead is None:
-            return [self.step.lower(progress, batch, key, fixed_generator).compile()]
-        sample, asked = self.now, (progress, batch, key, fixed_generator)
-        if steps >= self.lag:
-            batches = [batch] * self.lag
-            questions = jax.eval_shape(
-                lambda *each: programs.questions_of(each, largest, self._pad_id), *batches
-            )
-            sample, asked = self.ahead, (progress, questions, key)
-        drawn = jax.eval_shape(self.now, progress, batch, key, fixed_generator)
-        learning = self.learn.lower(progress, batch, drawn, key)
-        return [sample.lower(*asked).compile(), learning.compile()]
+        asked = progress, batch, key, fixed_generator
+        if self.apart is None:
+            return [self.step.lower(*asked).compile()]
+        sampling = self.apart.sample_now.lower(*asked)
+        if (together := self.steps_at_once(0, steps)) > 1:
+            blank = {name: np.zeros(leaf.shape, leaf.dtype) for name, leaf in batch.items()}
+            questions = programs.questions_of([blank] * together, largest, self._pad_id)
+            sampling = self.apart.sample_ahead.lower(progress, questions, key)
+        drawn = jax.eval_shape(self.apart.sample_now, *asked)
+        learning = self.apart.learn.lower(progress, batch, drawn, key)
+        return [sampling.compile(), learning.compile()]
 
     @property
     def _pad_id(self) -> int:
@@ -176,7 +181,7 @@ class Programs:
 
 
 @functools.lru_cache(maxsize=1)
-def compiled(method: Method) -> Programs:
+def programs_of(method: Method) -> Programs:
     """Returns the programs of a method; runs that follow one another compile them once."""
 
     def program(function: Callable[..., Any], **options: Any) -> Any:
@@ -184,23 +189,18 @@ def compiled(method: Method) -> Programs:
 
     step = program(programs.take_step, donate_argnums=0)
     if programs.steps_together(method) == 1:
-        return Programs(method, step, None, None, None)
-    # What is not read counts too: it takes memory while the program runs.
-    ahead, now = (
-        program(function, keep_unused=True)
-        for function in (programs.sample_ahead, programs.sample_now)
+        return Programs(method, step, None)
+    apart = Apart(
+        # What is not read counts too: it takes memory while the program runs.
+        program(programs.sample_ahead, keep_unused=True),
+        program(programs.sample_now, keep_unused=True),
+        program(programs.learn, donate_argnums=0),
     )
-    return Programs(method, step, ahead, now, program(programs.learn, donate_argnums=0))
+    return Programs(method, step, apart)
 
 
-@functools.partial(jax.jit, static_argnums=(1, 2, 3))
-def _of_turn(sampled: Any, turn: int, length: int, pad_id: int) -> Any:
-    return programs.of_turn(sampled, turn, length, pad_id)
-
-
-@jax.jit
-def _stacked(*metrics: Metrics) -> Metrics:
-    return programs.stack_trees(metrics)
+_of_turn = jax.jit(programs.of_turn, static_argnums=(1, 2, 3))
+_stacked = jax.jit(lambda *metrics: programs.stack_trees(metrics))
 
 
 def _shapes(batch: Batch) -> tuple[Any, ...]:

@@ -47,8 +47,7 @@ def make_discriminator_step(
         rationales = concatenate(*groups, pad_id=pad_id)
         count = batch['positive_mask'].shape[1]
         learner = _Learner(discriminator, kind, count, length)
-        state, metrics = learner.descend(optimizer, state, batch, rationales, key)
-        return state, metrics
+        return learner.descend(optimizer, state, batch, rationales, key)
 
     return step
 

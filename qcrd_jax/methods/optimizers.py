@@ -58,9 +58,9 @@ def adamw(
 
 
 class Refusing(optax.GradientTransformationExtraArgs):
-    """An optimiser whose `update` has the argument `finite`: False leaves the moments as they are.
+    """An optimiser whose `update` has the argument `finite`: False leaves its moments as they are.
 
-    Only those; counts go on.
+    Moments only: its counts may go on.
     """
 
 

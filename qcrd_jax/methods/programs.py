@@ -1,10 +1,10 @@
-"""Programs over any method: the step, the chunk of J steps, and several seeds at once.
+"""Programs over any method: the step, its parts for J steps in a row, and several seeds at once.
 
 The plain step, `take_step`, is the specification. The others give its numbers in less time:
 
-* `take_chunk` samples the negatives of J steps in one decoding loop. Their generators,
-  theta_(t - J) to theta_(t - 1), are all known at step t: they are the slots of the ring. J updates
-  follow, each of which leaves its parameters in the ring: J times fewer sequential decoding steps.
+* `sample_ahead` samples the negatives of J steps in one decoding loop. Their generators,
+  theta_(t - J) to theta_(t - 1), are all known at step t: they are the slots of the ring. J times
+  `learn` follows, which leaves the parameters in the ring: J times fewer sequential decoding steps.
 * `over_seeds` makes one method of P runs that only differ in their seed. They have
   parameters, moments, rings, batches and keys of their own, and the same shapes: stacked on an
   axis P they are one program, whose update is the `vmap` of an update. Small students leave
@@ -63,71 +63,31 @@ def take_step(
     return learn(method, progress, batch, sampled, key)
 
 
-def take_chunk(
-    method: Method,
-    progress: Progress,
-    batches: Sequence[Batch],
-    key: Key[Array, '*seeds'],
-    largest: Lengths,
-) -> tuple[Progress, Metrics]:
-    """J times `take_step`, whose negatives are sampled together.
-
-    Args:
-      method: as `take_step` has it.
-      progress: before the first of the J steps.
-      batches: of the J steps, each in a shape of its own.
-      key: the run's base key.
-      largest: the shape that holds all batches.
-
-    Returns:
-      The progress after the steps, and the metrics, stacked on a leading axis J.
-    """
-    questions = questions_of(batches, largest, method.student.pad_id)
-    sampled = sample_ahead(method, progress, questions, key)
-    metrics = []
-    for turn, batch in enumerate(batches):
-        length = batch['positive_ids'].shape[-1]
-        drawn = of_turn(sampled, turn, length, method.student.pad_id)
-        progress, taken = learn(method, progress, batch, drawn, key)
-        metrics.append(taken)
-    return progress, stack_trees(metrics)
-
-
 def questions_of(batches: Sequence[Batch], largest: Lengths, pad_id: int) -> Batch:
-    """What sampling reads of the batches of J steps, [J, ...].
+    """What sampling reads of the batches of J steps, [J, ...], on the host.
 
     Args:
-      batches: arrays of NumPy or of a device, with or without an axis of seeds.
+      batches: arrays of NumPy, with or without an axis of seeds.
       largest: the shape that holds them all, in which they are given. (A wider cache costs sampling
         little, and a program for every mixture of shapes would have to be compiled.)
       pad_id: id of padding.
     """
-    of = np if isinstance(batches[0]['explain_ids'], np.ndarray) else jnp
-
-    def stack(name: str, length: int | None = None) -> Any:
-        leaves = [batch[name] for batch in batches]
-        if length is not None:
-            short = [(0, 0)] * (leaves[0].ndim - 1)
-            leaves = [
-                of.pad(leaf, [*short, (0, length - leaf.shape[-1])], constant_values=pad_id)
-                for leaf in leaves
-            ]
-        return of.stack(leaves)
-
-    explain = stack('explain_ids', largest.source)
-    return {
-        'explain_ids': explain,
-        'example_mask': stack('example_mask'),
-        'rationale_limit': stack('rationale_limit'),
-        # No positives: only how long they may be.
-        'positive_ids': of.zeros((*explain.shape[:-1], 0, largest.rationale), np.int32),
-    }
+    names = ('example_mask', 'rationale_limit', 'explain_ids')
+    wide = [{name: batch[name] for name in names} for batch in batches]
+    for batch in wide:
+        ids = batch['explain_ids']
+        widths = [(0, 0)] * (ids.ndim - 1) + [(0, largest.source - ids.shape[-1])]
+        batch['explain_ids'] = np.pad(ids, widths, constant_values=pad_id)
+    questions = stacked(wide)
+    # No positives: only how long they may be.
+    lead = questions['explain_ids'].shape[:-1]
+    return questions | {'positive_ids': np.zeros((*lead, 0, largest.rationale), np.int32)}
 
 
 def sample_ahead(
     method: Method, progress: Progress, questions: Batch, key: Key[Array, '*seeds']
 ) -> Rationales:
-    """Negatives of the next J steps, in their order, [J, ...]: of `questions_of` their batches."""
+    """Negatives of the next J steps, in their order, [J, ...]; see `questions_of`."""
     state, ring = progress
     assert ring is not None
     steps = state.step + jnp.arange(ring.lag)

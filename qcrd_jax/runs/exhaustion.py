@@ -114,21 +114,18 @@ def out_of_memory(
 
 
 def _sparing(config: config_dict.ConfigDict, phase: Phase) -> list[str]:
-    """Settings that take less memory and more time, or a narrower ring."""
-    if phase not in ('training', 'pretraining'):
-        return []
-    ways, train = [], config.train
-    larger = (n for n in range(train.accumulate + 1, train.batch_size + 1))
-    parts = next((n for n in larger if train.batch_size % n == 0), None)
-    if phase == 'training' and parts:
-        ways.append(f'train.accumulate={parts}')
-    if train.remat == 'none':
+    """Settings that take less memory: for more time, or with a narrower ring."""
+    train, ways = config.train, []
+    if phase == 'training':
+        larger = range(train.accumulate + 1, train.batch_size + 1)
+        ways += [f'train.accumulate={n}' for n in larger if train.batch_size % n == 0][:1]
+    if phase in ('training', 'pretraining') and train.remat == 'none':
         ways.append('train.remat=layers')
-    reads = METHODS[config.method].reads(config)
-    ring = config.negatives.ring_dtype
-    ring = compute_dtype(config.student.compute_dtype if ring == 'auto' else ring)
-    if phase == 'training' and 'negatives.ring_dtype' in reads and ring == jnp.float32:
-        ways.append('negatives.ring_dtype=bfloat16')
+    if phase == 'training' and 'negatives.ring_dtype' in METHODS[config.method].reads(config):
+        ring = config.negatives.ring_dtype
+        ring = compute_dtype(config.student.compute_dtype if ring == 'auto' else ring)
+        if ring == jnp.float32:
+            ways.append('negatives.ring_dtype=bfloat16')
     return ways
 
 

@@ -277,10 +277,10 @@ def _group(records: Sequence[_Records]) -> _Group:
     keys = [run.key('train') for run in runs]
     fixed = [initial.fixed_generator(run) for run in runs]
     if len(runs) == 1:
-        return _Group(records, compiled.compiled(method), streams[0], keys[0], fixed[0])
+        return _Group(records, compiled.programs_of(method), streams[0], keys[0], fixed[0])
     return _Group(
         records,
-        compiled.compiled(programs.over_seeds(method)),
+        compiled.programs_of(programs.over_seeds(method)),
         programs.StackedBatches(streams),
         jnp.stack(keys),
         programs.stack_trees(fixed),

@@ -69,7 +69,7 @@ def needed(run: Run, count: int = 1) -> Need | None:
         jax.random.key(0),
         _fixed_generator(run),
     )
-    made, steps = compiled.compiled(method), longest_window(run)
+    made, steps = compiled.programs_of(method), longest_window(run)
     largest = run.corpus.lengths
     working = _most(made.all(progress, batch, key, fixed, largest=largest, steps=steps))
     if working is None:

@@ -11,6 +11,7 @@ from qcrd_jax.methods import optimizers
 from qcrd_jax.methods.dss import Dss
 from qcrd_jax.methods.objectives import Contrast, MutualInformation
 from qcrd_jax.methods.qcrd import Qcrd
+from qcrd_jax.methods.rationales import Rationales, concatenate, fitted
 from qcrd_jax.models import T5Student
 from tests.support import toys
 from tests.support.toys import (
@@ -29,7 +30,8 @@ from tests.support.toys import (
 OPTIMIZER = optimizers.adamw(RATE)
 METHODS = {
     'qcrd': Qcrd(
-        STUDENT, OPTIMIZER, Contrast(scheme='sampling'), SAMPLING, DISCRIMINATOR, None,
+        STUDENT, OPTIMIZER, Contrast(scheme='sampling', update_every=1), SAMPLING,
+        DISCRIMINATOR, OPTIMIZER,
         MutualInformation(variant='official'),
     ),
     'dss': Dss(STUDENT, OPTIMIZER, shared=MutualInformation()),
@@ -80,12 +82,24 @@ def test_a_batch_in_parts_is_the_batch(initial, whole, name):
 def test_padding_is_invisible(initial, whole, name):
     batch = make_batch()
     wider = {'predict_ids': 3, 'explain_ids': 3, 'question_ids': 3, 'label_ids': 2,
-             'positive_ids': 4, 'negative_ids': 4}  # fmt: skip
+             'positive_ids': 4, 'negative_ids': 6}  # fmt: skip
     padded = {
         key: np.pad(leaf, [(0, 0)] * (leaf.ndim - 1) + [(0, wider[key])]) if key in wider else leaf
         for key, leaf in batch.items()
     }
     assert_same(taken(METHODS[name], initial, padded), whole[name], but={'padding'})
+
+
+def test_rationales_of_two_lengths_are_padded_to_the_longer():
+    rows = (np.array([[[5, 1]]]), np.array([[[6, 7, 1], [8, 1, 9]]]))  # 9 is padding
+    groups = [Rationales(jnp.array(ids), jnp.array(ids != 9), jnp.array([[True] * n]))
+              for n, ids in enumerate(rows, 1)]  # fmt: skip
+    both = concatenate(*groups, pad_id=9)
+    assert both.ids.tolist() == [[[5, 1, 9], [6, 7, 1], [8, 1, 9]]]
+    assert both.token_mask.tolist() == (both.ids != 9).tolist()
+    assert both.mask.tolist() == [[True] * 3]
+    cut = fitted(groups[1], 2, 9)
+    assert cut.ids.tolist() == [[[6, 7], [8, 1]]] and cut.token_mask.shape == (1, 2, 2)
 
 
 def test_the_share_of_padding_is_that_of_what_is_computed(whole):

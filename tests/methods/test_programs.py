@@ -73,13 +73,12 @@ class Given:
     def __init__(self, batches):
         self.batches = batches
 
-    def __getitem__(self, step):
-        raise NotImplementedError
+    largest = LARGEST
 
-    def fitted(self, step):
+    def __getitem__(self, step):
         return self.batches[step]
 
-    largest = LARGEST
+    fitted = __getitem__
 
 
 def test_a_chunk_is_so_many_single_steps(initial):
@@ -88,7 +87,7 @@ def test_a_chunk_is_so_many_single_steps(initial):
     optimizer = discriminator_optimizer = optimizers.adamw(RATE)
     contrast, sampling = Contrast(update_every=2), dataclasses.replace(SAMPLING, lag=lag)
     method = Qcrd(STUDENT, optimizer, contrast, sampling, DISCRIMINATOR, discriminator_optimizer)
-    step, made = stepped_by(method), compiled.compiled(method)
+    step, made = stepped_by(method), compiled.programs_of(method)
     batches = [limited(make_batch(t)) for t in range(start + 2 * lag)]
     cut = [shortened(batch) for batch in batches]
     assert len({batch['positive_ids'].shape for batch in cut}) > 1
@@ -149,10 +148,7 @@ class Batches:
     def __getitem__(self, step):
         return make_batch(100 * self.seed + step)
 
-    def fitted(self, step):
-        return self[step]
-
-    largest = LARGEST
+    fitted, largest = __getitem__, LARGEST
 
 
 def start(method, seed):
@@ -173,7 +169,7 @@ def by_itself(method, seed, step, count):
 # With a ring, five steps: two chunks of its length, a single step, one update of the discriminator.
 @pytest.mark.parametrize(('method', 'count'), [('ring', 5), ('fixed', 2), ('finetune', 2)])
 def test_seeds_together_are_the_seeds_one_by_one(method, count):
-    several = compiled.compiled(programs.over_seeds(METHODS[method]))
+    several = compiled.programs_of(programs.over_seeds(METHODS[method]))
     batches = programs.StackedBatches([Batches(seed) for seed in range(SEEDS)])
     fixed = programs.stack_trees([params for params, _ in INITIAL])
     together = programs.stack([start(method, seed) for seed in range(SEEDS)])
@@ -215,3 +211,15 @@ def test_an_update_that_is_not_due_is_not_computed():
         if equation.primitive.name == 'while'
     ]
     assert sum(carried <= shapes for shapes in loops) == 1
+
+
+def test_where_the_teachers_negatives_are_seldom_read_they_are_no_reason_for_a_longer_batch():
+    often = dataclasses.replace(METHODS['ring'], contrast=Contrast(update_every=1))
+    seldom = dataclasses.replace(often, contrast=Contrast(update_every=100))
+    contrasted = dataclasses.replace(seldom, contrast=Contrast(teacher_negatives=True))
+    unweighed = dataclasses.replace(often, discriminator=None)
+    never = dataclasses.replace(often, contrast=Contrast(update_every=0))
+    read = [programs.reads_negatives(each) for each in (often, contrasted, METHODS['ring'])]
+    assert read == [True] * 3
+    others = (seldom, unweighed, never, METHODS['fixed'], METHODS['finetune'])
+    assert not any(map(programs.reads_negatives, others))

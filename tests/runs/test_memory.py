@@ -66,7 +66,7 @@ def from_arrays(run, count):
     kept = programs.stack([one] * count)
     batch = programs.StackedBatches([run.training_batches()] * count)[0]
     keys = jax.random.split(jax.random.key(0), count)
-    step = compiled.compiled(programs.over_seeds(run.method)).step
+    step = compiled.programs_of(programs.over_seeds(run.method)).step
     return kept, batch, step.lower(kept, batch, keys).compile().memory_analysis()
 
 

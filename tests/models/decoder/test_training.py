@@ -16,7 +16,8 @@ from qcrd_jax import files
 from qcrd_jax.config import base_config
 from qcrd_jax.data.lengths import Lengths
 from qcrd_jax.errors import InputError
-from qcrd_jax.methods import programs
+from qcrd_jax.methods import compiled, programs
+from qcrd_jax.methods.compiled import Prepared
 from qcrd_jax.methods.objectives import Contrast
 from qcrd_jax.methods.programs import Progress
 from qcrd_jax.methods.qcrd import Qcrd
@@ -80,10 +81,12 @@ def test_a_chunk_is_its_steps():
     )
     beginning, batches = Progress(state, Ring(slots)), random_batches()
 
-    apart = [jax.tree.map(lambda leaf, j=j: leaf[j], batches) for j in range(J)]
+    apart = tuple(jax.tree.map(lambda leaf, j=j: np.asarray(leaf[j]), batches) for j in range(J))
     largest = Lengths(source=6, label=3, rationale=5, positives=1, negatives=1)
-    chunk = jax.jit(functools.partial(programs.take_chunk, method, largest=largest))
-    chunked, metrics = chunk(beginning, apart, key)
+    questions = programs.questions_of(apart, largest, CONFIG.pad_id)
+    chunked, metrics = compiled.programs_of(method).take(
+        jax.tree.map(jnp.copy, beginning), Prepared(apart, questions), key
+    )
     step, one = jax.jit(functools.partial(programs.take_step, method)), beginning
     students = []
     for j in range(J):
