@@ -39,6 +39,7 @@ collect_ignore = [
 _LONG = (
     'tests/runs/test_run.py',
     'tests/experiments/test_running.py',
+    'tests/experiments/test_running_memory.py',
     'tests/runs/test_variants.py',
     'tests/methods/test_programs.py',
     'tests/methods/test_qcrd.py',

@@ -104,7 +104,8 @@ def test_qcrd_in_chunks(step, tmp_path, capsys):
     assert result['program_memory_bytes']['arguments'] > 4 * 5 * result['parameters']
     kernels = result['program_kernels']
     assert kernels['kernels'] >= kernels['fusions'] + kernels['products'] > 0 < kernels['loops']
-    assert kernels['launches'] > kernels['kernels']  # two steps, and five tokens
+    # Two steps and five tokens; the discriminator's update counts once a step.
+    assert kernels['kernels'] < kernels['launches'] < 10 * kernels['kernels']
     parts = result['floor']['parts']
     assert [each['part'] for each in parts] == [
         'student',

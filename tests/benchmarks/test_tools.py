@@ -73,6 +73,19 @@ def test_kernels_of_a_program_by_hand():
     }
 
 
+def test_an_update_that_is_seldom_due_is_no_decoding_loop():
+    from benchmarks import program
+
+    @jax.jit
+    def learn(due, x):
+        with jax.named_scope('update_if_due'):
+            return jax.lax.fori_loop(0, due, lambda _, s: jnp.tanh(s @ s), x)
+
+    text = learn.lower(jnp.int32(1), jnp.ones((64, 64))).compile().as_text()
+    assert 'while(' in text
+    assert program.kernels(text, 1000) == program.kernels(text, 1)
+
+
 def test_memory_and_kernels_of_a_compiled_program():
     from benchmarks import program
 

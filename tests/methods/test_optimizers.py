@@ -63,8 +63,10 @@ def test_adamw_against_its_formulas(clip, decay):
 @pytest.mark.parametrize('bad', [np.nan, np.inf, -np.inf])
 def test_what_is_not_finite_is_never_applied(bad):
     # One bad number of one leaf keeps all leaves as they are; more of them in a row than
-    # `optax.apply_if_finite` would bear, and then training continues as if they had not been.
-    optimizer = optimizers.adamw(0.1, clip_norm=1.0)
+    # `optax.apply_if_finite` would bear, and then training continues as if they had not been
+    # (also on the way of a schedule, which counts the steps).
+    rate = optimizers.learning_rate_schedule(0.1, schedule='linear', steps=5)
+    optimizer = optimizers.adamw(rate, clip_norm=1.0)
     params = {'a': jnp.array([1.0, 2.0]), 'b': jnp.array([3.0])}
     good = {'a': jnp.array([0.5, -0.5]), 'b': jnp.array([1.0])}
     broken = {'a': jnp.array([0.5, bad]), 'b': jnp.array([1.0])}

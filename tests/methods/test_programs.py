@@ -197,6 +197,19 @@ def test_what_is_stacked_comes_apart_again():
         assert_trees_close(programs.unstack(together, seed), single, rtol=0, atol=0)
 
 
+def test_a_program_is_new_once_for_every_shape():
+    made = dataclasses.replace(compiled.programs_of(METHODS['ring']), seen=set())
+    short, long = ({'ids': np.zeros((2, size))} for size in (3, 4))
+    questions = {'ids': np.zeros((2, 2, 4))}
+    asked = [
+        compiled.Prepared((short,)),  # samples now, and learns
+        compiled.Prepared((short, short), questions),  # samples ahead
+        compiled.Prepared((short, long), questions),  # learns in another shape
+        compiled.Prepared((long,)),  # samples now in that one
+    ]
+    assert [made.is_new(each) for each in asked + asked] == [True] * 4 + [False] * 4
+
+
 def test_an_update_that_is_not_due_is_not_computed():
     # A choice by a stacked predicate would become both branches. It is a loop of one turn or none,
     # which carries the discriminator and its moments.

@@ -286,6 +286,26 @@ def test_with_one_rationale_of_each_kind_there_is_nothing_to_select(scheme):
     np.testing.assert_allclose(total, [1.3], rtol=1e-6)
 
 
+@pytest.mark.parametrize(('positives', 'negatives'), [(1, 3), (3, 1), (3, 3)])
+def test_only_kinds_of_several_are_decoded_to_select(positives, negatives):
+    # Positives are told by their value, and so are negatives; 1.0 is least and 2.9 is most of both.
+    values = {'positive': [2.0, 1.0, 2.5], 'negative': [1.0, 2.9, 0.5]}
+
+    def group(kind, count):
+        ids = jnp.array([[[round(10 * value)] for value in values[kind][:count]]])
+        return rationales.Rationales(ids, ids != 0, jnp.ones((1, count), bool))
+
+    def decode(asked):
+        counts = [count for count in (positives, negatives) if count > 1]
+        assert asked.ids.shape[1] == sum(counts)
+        return asked.ids[..., 0] / 10
+
+    groups = group('positive', positives), group('negative', negatives)
+    chosen = select_rationales(decode, *groups, Contrast(margin=3.0), Choice(), 0)
+    expected = 20 if positives == 1 else 10, 10 if negatives == 1 else 29
+    assert tuple(each.ids.item() for each in chosen[:2]) == expected
+
+
 def test_alpha_decays_once_per_update_of_the_discriminator(initial):
     # SGD in the place of AdamW: the size of a step is then alpha times the gradient.
     sgd = optax.sgd(1.0)

@@ -179,6 +179,22 @@ def test_what_is_free_is_what_the_narrowest_limit_leaves(monkeypatch):
     assert memory.free() == 700
 
 
+def test_of_programs_that_run_in_turns_the_greedier_counts():
+    def program(between, shared=0):
+        found = SimpleNamespace(
+            temp_size_in_bytes=between,
+            output_size_in_bytes=7,
+            alias_size_in_bytes=shared,
+            generated_code_size_in_bytes=1,
+        )
+        return SimpleNamespace(memory_analysis=lambda: found)
+
+    blind = SimpleNamespace(memory_analysis=lambda: None)
+    assert memory._most([program(100), program(300, shared=5), program(200)]) == 303
+    assert memory._most([blind, program(100)]) == 108
+    assert memory._most([blind]) is None
+
+
 class TestExplained:
     """One line names what to lower, with the values that it has now."""
 
