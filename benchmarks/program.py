@@ -11,6 +11,12 @@ _CALLED = re.compile(
     r'(?:body|condition|to_apply|calls|(?:true|false)_computation|branch_computations)='
     r'(?:\{([^}]*)\}|(%?[\w.\-]+))'
 )
+_COLLECTIVE = re.compile(
+    r'^(all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter|collective-broadcast)'
+    r'(?:-start)?$'
+)
+_RESULT = re.compile(r' = (.*?) [a-z][\w\-]*\(')
+_ARRAY = re.compile(r'\b(pred|[a-z]+\d+\w*)\[([\d,]*)\]')
 _ONCE = 'update_if_due'  # a name within that of a loop that turns once or never
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
 
@@ -88,6 +94,62 @@ def kernels(text: str, unknown_trips: int = 1) -> dict[str, int]:
     }
 
 
+def collectives(text: str, unknown_trips: int = 1) -> dict[str, dict[str, int]]:
+    """Counts what devices say to each other in a program.
+
+    Args:
+      text: of the compiled program.
+      unknown_trips: as `kernels` has them.
+
+    Returns:
+      By kind ('all-gather', 'all-reduce', ...): 'count', how often it runs, and 'bytes', those of
+      its results on one device. Of several branches the one with most bytes is taken.
+    """
+    computations, entry = _computations(text)
+
+    @functools.cache
+    def talk(name: str) -> tuple[tuple[str, int, int], ...]:
+        found: dict[str, list[int]] = {}
+        for opcode, line in computations[name]:
+            if kind := _COLLECTIVE.match(opcode):
+                parts = [(kind[1], 1, _bytes_of_result(line))]
+            elif called := _called(line, opcode):
+                branches = [talk(each) for each in called]
+                if opcode == 'conditional':
+                    branches = [max(branches, key=lambda parts: sum(size for *_, size in parts))]
+                trips = _trips(line, unknown_trips) if opcode == 'while' else 1
+                parts = [(k, n * trips, size * trips) for each in branches for k, n, size in each]
+            else:
+                continue
+            for each, count, size in parts:
+                total = found.setdefault(each, [0, 0])
+                total[0] += count
+                total[1] += size
+        return tuple((each, *total) for each, total in found.items())
+
+    return {each: {'count': count, 'bytes': size} for each, count, size in talk(entry)}
+
+
+def _bytes_of_result(line: str) -> int:
+    """Bytes of the arrays that an instruction returns."""
+    result = _RESULT.search(line)
+    total = 0
+    for kind, sizes in _ARRAY.findall(result[1] if result else ''):
+        bits = int(re.sub(r'\D.*', '', re.sub(r'^\D+', '', kind)) or 8)  # pred is a byte
+        elements = 1
+        for size in filter(None, sizes.split(',')):
+            elements *= int(size)
+        total += elements * bits // 8
+    return total
+
+
+def _trips(line: str, unknown: int) -> int:
+    """How often a loop turns."""
+    if known := _TRIPS.search(line):
+        return int(known[1])
+    return 1 if _ONCE in line else unknown
+
+
 def _computations(text: str) -> tuple[dict[str, list[tuple[str, str]]], str]:
     """Returns the (opcode, line) of the instructions of every computation, and the entry's name."""
     computations: dict[str, list[tuple[str, str]]] = {}
@@ -121,7 +183,5 @@ def _reached(computations: dict[str, list[tuple[str, str]]], entry: str) -> list
 def _repeated(line: str, opcode: str, launches: Any, unknown_trips: int) -> int:
     counts = [launches(name) for name in _called(line, opcode)]
     if opcode == 'while':
-        if known := _TRIPS.search(line):
-            return sum(counts) * int(known[1])
-        return sum(counts) * (1 if _ONCE in line else unknown_trips)
+        return sum(counts) * _trips(line, unknown_trips)
     return max(counts, default=0) if opcode == 'conditional' else sum(counts)

@@ -23,6 +23,7 @@ def base_config() -> config_dict.ConfigDict:
     config.mi = _mi()
     config.optimizer = _optimizer()
     config.train = _train()
+    config.mesh = _mesh()
     config.evaluation = _evaluation()
     config.teacher = _teacher()
     config.judge = _judge()
@@ -170,6 +171,14 @@ def _train() -> config_dict.ConfigDict:
     # is named, for runs that would pretrain the same; it takes 12 bytes a parameter
     train.deterministic = False  # the same bits from every run on a GPU, at a price in time
     return train
+
+
+def _mesh() -> config_dict.ConfigDict:
+    mesh = config_dict.ConfigDict()
+    mesh.data = -1  # devices that share the questions of a batch, each with all parameters that its
+    # part of `fsdp` holds; -1: as many as there are
+    mesh.fsdp = 1  # devices that share questions and, of parameters, moments and ring, hold a part
+    return mesh
 
 
 def _evaluation() -> config_dict.ConfigDict:

@@ -85,6 +85,8 @@ RANGES = {
     'optimizer.b1': (0, 0.99999),
     'optimizer.b2': (0, 0.99999),
     'optimizer.eps': (0, None),
+    'mesh.data': (-1, None),
+    'mesh.fsdp': (1, None),
     'train.steps': (1, None),
     'train.batch_size': (1, None),
     'train.accumulate': (1, None),

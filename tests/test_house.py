@@ -18,7 +18,7 @@ ROOMS = (
     ('errors', 'interruption', 'strict', 'writing', 'files', 'sums', 'bars', 'syntax'),
     ('losses',),
     ('models',),
-    ('ring', 'sampling'),
+    ('ring', 'sampling', 'placement'),
     ('data',),
     ('methods',),
     ('evaluation',),

@@ -17,8 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from qcrd_jax.data.encoded import Encoded
-from qcrd_jax.data.ragged import Groups, Ragged
+from qcrd_jax.data.encoded import Encoded, Groups, Ragged
 from qcrd_jax.models import architectures
 
 FOLDER = pathlib.Path(__file__).parent

@@ -15,8 +15,7 @@ from collections.abc import Sequence
 
 from benchmarks.lengths import COLUMNS
 from qcrd_jax import files
-from qcrd_jax.data.encoded import Encoded
-from qcrd_jax.data.ragged import Groups
+from qcrd_jax.data.encoded import Encoded, Groups
 from qcrd_jax.runs import assembly
 
 

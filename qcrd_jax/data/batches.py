@@ -21,9 +21,8 @@ from typing import Any, Protocol, runtime_checkable
 import grain
 import numpy as np
 
-from qcrd_jax.data.encoded import RATIONALES, SEQUENCES, Encoded
+from qcrd_jax.data.encoded import RATIONALES, SEQUENCES, Encoded, Ids
 from qcrd_jax.data.lengths import Lengths, fields
-from qcrd_jax.data.ragged import Ids
 from qcrd_jax.data.shapes import Shapes, Sizes
 from qcrd_jax.errors import InputError
 

@@ -11,8 +11,7 @@ import numpy as np
 
 from qcrd_jax import bars
 from qcrd_jax.data import caching, targets
-from qcrd_jax.data.encoded import RATIONALES, SEQUENCES, Encoded
-from qcrd_jax.data.ragged import Groups, Ids, Ragged
+from qcrd_jax.data.encoded import RATIONALES, SEQUENCES, Encoded, Groups, Ids, Ragged
 from qcrd_jax.data.schema import SEPARATOR, AnswerType, Example, LabelsRule, PositivesRule
 from qcrd_jax.data.self_consistency import split_samples, training_label
 from qcrd_jax.data.tokenizer import Tokenizer, special_ids, special_tokens

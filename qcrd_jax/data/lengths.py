@@ -3,8 +3,7 @@
 import dataclasses
 from collections.abc import Iterator, Mapping
 
-from qcrd_jax.data.encoded import RATIONALES, SEQUENCES, Encoded
-from qcrd_jax.data.ragged import Ragged
+from qcrd_jax.data.encoded import RATIONALES, SEQUENCES, Encoded, Ragged
 
 
 @dataclasses.dataclass(frozen=True)

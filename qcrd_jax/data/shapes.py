@@ -6,9 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from qcrd_jax.data.encoded import Encoded
+from qcrd_jax.data.encoded import Encoded, Groups
 from qcrd_jax.data.lengths import Lengths
-from qcrd_jax.data.ragged import Groups
 
 _RATIO = 1.2  # between the lengths that are tried
 _BATCHES = 256  # by which shapes are judged

@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import logging
 
-from qcrd_jax.data.encoded import Encoded
-from qcrd_jax.data.ragged import Groups, Ragged
+from qcrd_jax.data.encoded import Encoded, Groups, Ragged
 from qcrd_jax.data.schema import Example
 from qcrd_jax.data.tokenizer import Tokenizer, unknown_id
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Key
 
@@ -17,6 +16,7 @@ from qcrd_jax.evaluation import decoding
 from qcrd_jax.evaluation.metrics import Ratio, accuracy
 from qcrd_jax.evaluation.portions import Portions
 from qcrd_jax.models.protocol import Params, Student
+from qcrd_jax.placement import Placement, one_device
 
 Batches = Sequence[dict[str, np.ndarray]]
 
@@ -38,6 +38,7 @@ class Answering:
       seed: of the draws of rationales.
       together: questions decoded at once at most, whatever the size of the batches.
       portions: remembers how many questions fit at once.
+      placement: where the student and the questions live.
     """
 
     student: Student
@@ -50,6 +51,7 @@ class Answering:
     portions: Portions = dataclasses.field(
         default_factory=lambda: Portions('questions'), compare=False
     )
+    placement: Placement = dataclasses.field(default_factory=one_device)
 
     def labels(self, params: Params, asked: Batches) -> list[str]:
         """Returns the greedy label of every question, each once, in their order."""
@@ -99,14 +101,15 @@ class Answering:
         if not batches:
             return
         prompts, rows = self._questions(batches, prompt)
-        params = jax.tree.map(jnp.asarray, params)  # placed once, not for every portion
-        cast = decoding.cast_params(self.student, params)
+        place = self.placement  # parameters are placed once, not for every portion
+        params = place.placed(params, place.parameters(params))
+        cast = decoding.cast_params(self.student, params, place)
         ids = np.zeros((len(rows), length), np.int32)
 
         def answer(chosen: np.ndarray) -> np.ndarray:
             # What is drawn for a question depends on its number, whatever portion it is in.
             questions = decoding.Asked(prompts[chosen], rows[chosen], key, temperature)
-            return decoding.decode(self.student, params, cast, questions, length)
+            return decoding.decode(self.student, params, cast, questions, length, place)
 
         # The few that are encoded at once are neighbours, and about as long as each other.
         order = np.argsort((prompts != self.student.pad_id).sum(axis=1), kind='stable')

@@ -22,6 +22,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from qcrd_jax import interruption, sampling
 from qcrd_jax.models.protocol import Cache, Params, Student
+from qcrd_jax.placement import Placement, one_device
 
 ENCODED = 16  # questions that are encoded at once
 FEWEST = 8  # rows; fewer take as long
@@ -56,14 +57,23 @@ class _Rows(NamedTuple):
     cache: Cache  # of a batch of one question each, stacked
 
 
-@functools.partial(jax.jit, static_argnames='student')
-def cast_params(student: Student, params: Params) -> Params:
-    """Returns parameters that decode, made once for many calls of `decode`."""
-    return student.cast_for_decoding(params)
+def cast_params(student: Student, params: Params, placement: Placement | None = None) -> Params:
+    """Returns parameters that decode, made once for many calls of `decode`; whole everywhere."""
+    return _cast(student, placement or one_device(), params)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _cast(student: Student, placement: Placement, params: Params) -> Params:
+    return placement.shared(student.cast_for_decoding(params))
 
 
 def decode(
-    student: Student, params: Params, cast: Params, asked: Asked, max_length: int
+    student: Student,
+    params: Params,
+    cast: Params,
+    asked: Asked,
+    max_length: int,
+    placement: Placement | None = None,
 ) -> Int[np.ndarray, 'B T']:
     """Decodes a sequence for every question: that of `sampling.sample`, without its log-probs.
 
@@ -73,6 +83,7 @@ def decode(
       cast: those of `cast_params`.
       asked: the questions; neighbours should be about as long.
       max_length: T, tokens decoded at most.
+      placement: where parameters and questions live; None: on one device.
 
     Returns:
       Sequences that end with their EOS, or at the maximal length without one; pad after the end.
@@ -86,14 +97,13 @@ def decode(
             f'{asked.temperature} and {max_length}.'
         )
     ids = np.full((len(asked.rows), max_length), student.pad_id, np.int32)
-    rows = _begin(student, params, cast, asked, min(SHORTEST, max_length))
+    place = placement or one_device()
+    rows = _begin(student, place, params, cast, asked, min(SHORTEST, max_length))
     temperature = jnp.float32(asked.temperature)
     while True:
         interruption.check()
-        rows = _run(student, cast, rows, temperature)
-        places, finished, written, position = jax.device_get(
-            (rows.places, rows.finished, rows.ids, rows.position)
-        )
+        rows, seen = _run(student, place, cast, rows, temperature)
+        places, finished, written, position = place.host(seen)
         (size, length), live = written.shape, int(np.sum(~finished))
         real = places < len(ids)
         ids[places[real], :length] = written[real]
@@ -102,7 +112,7 @@ def decode(
         while live <= _next_size(size):
             size = _next_size(size)
         length = _longer(length, max_length) if position == length else length
-        rows = _resized(student, cast, rows, size, length)
+        rows = _resized(student, place, cast, rows, size, length)
 
 
 def fitting_length(longest: int, length: int) -> int:
@@ -137,7 +147,9 @@ def _longer(length: int, max_length: int) -> int:
     return max_length if length * 3 > max_length else length * 2
 
 
-def _begin(student: Student, params: Params, cast: Params, asked: Asked, length: int) -> _Rows:
+def _begin(
+    student: Student, place: Placement, params: Params, cast: Params, asked: Asked, length: int
+) -> _Rows:
     """Encodes the questions; rows without one are finished."""
     count = len(asked.rows)
     size = _first_size(count)
@@ -149,12 +161,18 @@ def _begin(student: Student, params: Params, cast: Params, asked: Asked, length:
         finished=jnp.arange(size) >= count,
         ids=jnp.full((size, length), student.pad_id, jnp.int32),
         position=jnp.int32(0),
-        cache=_encoded(student, params, cast, asked, size, length),
+        cache=_encoded(student, place, params, cast, asked, size, length),
     )
 
 
 def _encoded(
-    student: Student, params: Params, cast: Params, asked: Asked, size: int, length: int
+    student: Student,
+    place: Placement,
+    params: Params,
+    cast: Params,
+    asked: Asked,
+    size: int,
+    length: int,
 ) -> Cache:
     """The cache of all questions before the first token, in `size` rows."""
     count, source_length = asked.prompts.shape
@@ -165,20 +183,31 @@ def _encoded(
         start = min(start, size - few)  # the last few overlap with those before
         chosen = np.minimum(np.arange(start, start + few), count - 1)
         fitting = fitting_length(int(sizes[chosen].max()), source_length)
-        part = _start(student, params, cast, asked.prompts[chosen, :fitting], source_length, length)
+        prompts = asked.prompts[chosen, :fitting]
+        prompts = place.placed(prompts, place.rows(prompts))
+        part = _start(student, place, params, cast, prompts, source_length, length)
         if cache is None:
-            cache = _stacked(
-                lambda leaf: jnp.zeros((size, *leaf.shape[1:]), leaf.dtype),
-                student.cache_axes,
-                part,
-            )
-        cache = _written(student, cache, part, jnp.int32(start))
+            cache = _empty(student, place, part, size)
+        cache = _written(student, place, cache, part, jnp.int32(start))
     return cache
 
 
-@functools.partial(jax.jit, static_argnames=('student', 'source_length', 'max_length'))
+@functools.partial(jax.jit, static_argnames=('student', 'place', 'size'))
+def _empty(student: Student, place: Placement, part: Cache, size: int) -> Cache:
+    """A cache of so many questions, of which nothing is written yet."""
+    return _spread(
+        student,
+        place,
+        _stacked(
+            lambda leaf: jnp.zeros((size, *leaf.shape[1:]), leaf.dtype), student.cache_axes, part
+        ),
+    )
+
+
+@functools.partial(jax.jit, static_argnames=('student', 'place', 'source_length', 'max_length'))
 def _start(
     student: Student,
+    place: Placement,
     params: Params,
     cast: Params,
     prompts: Int[Array, 'B s'],
@@ -196,26 +225,42 @@ def _start(
         return stacked(cast, single, 1, max_length)
 
     padded = jax.ShapeDtypeStruct((len(prompts), source_length), prompts.dtype)
-    return jax.tree.map(
-        lambda leaf, longer: _padded(leaf, longer.shape),
-        start(prompts),
-        jax.eval_shape(start, padded),
+    with place.reading():
+        begun = start(prompts)
+    cache = jax.tree.map(
+        lambda leaf, longer: _padded(leaf, longer.shape), begun, jax.eval_shape(start, padded)
     )
+    return _spread(student, place, cache)
 
 
-@functools.partial(jax.jit, static_argnames='student', donate_argnames='cache')
-def _written(student: Student, cache: Cache, part: Cache, start: Int[Array, '']) -> Cache:
+@functools.partial(jax.jit, static_argnames=('student', 'place'), donate_argnames='cache')
+def _written(
+    student: Student, place: Placement, cache: Cache, part: Cache, start: Int[Array, '']
+) -> Cache:
     """The cache with some of its questions replaced, in place."""
 
     def write(leaf: jax.Array, rows: jax.Array) -> jax.Array:
         return lax.dynamic_update_slice_in_dim(leaf, rows, start, 0)
 
-    return _stacked(write, student.cache_axes, cache, part)
+    return _spread(student, place, _stacked(write, student.cache_axes, cache, part))
 
 
-@functools.partial(jax.jit, static_argnames='student', donate_argnames='rows')
-def _run(student: Student, cast: Params, rows: _Rows, temperature: Float[Array, '']) -> _Rows:
-    """Decodes until the others fit in the next number of rows, or the buffers are full."""
+def _spread(student: Student, place: Placement, cache: Cache) -> Cache:
+    """A cache whose questions are spread over the devices."""
+    return _stacked(
+        lambda leaf: place.constrained(leaf, place.rows(leaf)), student.cache_axes, cache
+    )
+
+
+@functools.partial(jax.jit, static_argnames=('student', 'place'), donate_argnames='rows')
+def _run(
+    student: Student, place: Placement, cast: Params, rows: _Rows, temperature: Float[Array, '']
+) -> tuple[_Rows, Any]:
+    """Decodes until the others fit in the next number of rows, or the buffers are full.
+
+    Returns:
+      The rows; and of them places, what is finished, ids and position, whole everywhere.
+    """
     size, length = rows.ids.shape
     enough = _next_size(size)
     axes = student.cache_axes
@@ -234,9 +279,12 @@ def _run(student: Student, cast: Params, rows: _Rows, temperature: Float[Array, 
             cache=cache,
         )
 
-    return lax.while_loop(
+    spread, cache = rows[:5], _spread(student, place, rows.cache)
+    rows = _Rows(*place.constrained(spread, place.rows(spread)), rows.position, cache)
+    rows = lax.while_loop(
         lambda rows: (rows.position < length) & (jnp.sum(~rows.finished) > enough), advance, rows
     )
+    return rows, place.shared((rows.places, rows.finished, rows.ids, rows.position))
 
 
 def _token(
@@ -253,8 +301,10 @@ def _token(
     )
 
 
-@functools.partial(jax.jit, static_argnames=('student', 'size', 'length'))
-def _resized(student: Student, cast: Params, rows: _Rows, size: int, length: int) -> _Rows:
+@functools.partial(jax.jit, static_argnames=('student', 'place', 'size', 'length'))
+def _resized(
+    student: Student, place: Placement, cast: Params, rows: _Rows, size: int, length: int
+) -> _Rows:
     """The rows that are not finished, among `size`, with buffers of another length."""
     chosen = jnp.argsort(rows.finished, stable=True)[:size]
     places, keys, token, finished, ids = (leaf[chosen] for leaf in rows[:5])
@@ -265,7 +315,9 @@ def _resized(student: Student, cast: Params, rows: _Rows, size: int, length: int
         axes = student.cache_axes
         lengthen = jax.vmap(student.lengthen, in_axes=(None, axes, None), out_axes=axes)
         cache = lengthen(cast, cache, length)
-    return _Rows(places, keys, token, finished, ids, rows.position, cache)
+    own = places, keys, token, finished, ids
+    cache = _spread(student, place, cache)
+    return _Rows(*place.constrained(own, place.rows(own)), rows.position, cache)
 
 
 def _stacked(function: Callable[..., jax.Array], axes: Any, *trees: Any) -> Any:

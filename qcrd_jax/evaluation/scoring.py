@@ -16,6 +16,7 @@ from qcrd_jax.evaluation.portions import Portions
 from qcrd_jax.methods.discriminator import score_rationales
 from qcrd_jax.models.discriminator import Discriminator
 from qcrd_jax.models.protocol import Params
+from qcrd_jax.placement import Placement, one_device
 
 
 class Separation(NamedTuple):
@@ -52,6 +53,7 @@ def score(
     question_ids: Int[np.ndarray, 'B S'],
     rationale_ids: Int[np.ndarray, 'B R T'],
     portions: Portions | None = None,
+    placement: Placement | None = None,
 ) -> Float[np.ndarray, 'B R']:
     """D(x, r) of eq. 1 for R rationales of every question.
 
@@ -61,18 +63,23 @@ def score(
       question_ids: the questions.
       rationale_ids: R rationales of each.
       portions: how many rationales memory holds at once; given by who scores several batches.
+      placement: where parameters and questions live; None: on one device.
     """
     count, several, _ = rationale_ids.shape
     if not count * several:
         return np.zeros((count, several), np.float32)
 
+    place = placement or one_device()
+
+    def scored(*ids: np.ndarray) -> np.ndarray:
+        return place.host(_score(discriminator, place, params, *place.placed(ids, place.rows(ids))))
+
     def some(pairs: np.ndarray) -> np.ndarray:
         questions, places = np.divmod(pairs, several)
-        rationales = rationale_ids[questions, places][:, None]
-        return np.asarray(_score(discriminator, params, question_ids[questions], rationales))
+        return scored(question_ids[questions], rationale_ids[questions, places][:, None])
 
     def whole() -> np.ndarray:
-        return np.asarray(_score(discriminator, params, question_ids, rationale_ids)).reshape(-1, 1)
+        return scored(question_ids, rationale_ids).reshape(-1, 1)
 
     portions = portions or scored_portions()
     return portions.compute(count * several, whole, some).reshape(count, several)
@@ -83,15 +90,18 @@ def scored_portions() -> Portions:
     return Portions('rationales to score')
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(jax.jit, static_argnums=(0, 1))
 def _score(
     discriminator: Discriminator,
+    place: Placement,
     params: Params,
     question_ids: Int[Array, 'B S'],
     rationale_ids: Int[Array, 'B R T'],
 ) -> Float[Array, 'B R']:
     batch = {'question_ids': question_ids}
-    return score_rationales(discriminator, params, batch, rationale_ids, None)
+    with place.reading():
+        scores = score_rationales(discriminator, params, batch, rationale_ids, None)
+    return place.shared(scores)
 
 
 def score_groups(
@@ -101,6 +111,7 @@ def score_groups(
     lengths: Lengths,
     *,
     batch_size: int,
+    placement: Placement | None = None,
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Scores the teacher's rationales of a split.
 
@@ -113,7 +124,12 @@ def score_groups(
     for batch in interruption.polled(asked):
         for kind, group in zip(('positive', 'negative'), groups, strict=True):
             values = score(
-                discriminator, params, batch['question_ids'], batch[f'{kind}_ids'], portions
+                discriminator,
+                params,
+                batch['question_ids'],
+                batch[f'{kind}_ids'],
+                portions,
+                placement,
             )
             mask = batch[f'{kind}_mask']
             group += [values[row][mask[row]] for row in np.flatnonzero(batch['example_mask'])]
@@ -128,6 +144,7 @@ def measure(
     lengths: Lengths,
     *,
     batch_size: int,
+    placement: Placement | None = None,
 ) -> Separation:
     """Scores rationales of questions that were held out.
 
@@ -138,10 +155,13 @@ def measure(
       held_out_teacher: the same questions with only the teacher's negatives.
       lengths: the shape of the batches.
       batch_size: questions scored at once.
+      placement: where parameters and questions live; None: on one device.
     """
 
     def scores(encoded: Encoded) -> list[np.ndarray]:
-        groups = score_groups(discriminator, params, encoded, lengths, batch_size=batch_size)
+        groups = score_groups(
+            discriminator, params, encoded, lengths, batch_size=batch_size, placement=placement
+        )
         return [np.concatenate([np.zeros(0, np.float32), *group]) for group in groups]
 
     positive, negative = scores(held_out)

@@ -25,10 +25,11 @@ COUNTING = ('qcrd_jax.data.sources.builders', 'qcrd_jax.data.summary')
 """What reads and counts a dataset."""
 
 # What is no part of a run: its seed, which has a folder of its own; the grid; whom to ask for
-# answers and verdicts; where data is kept, and what is done after a fault or at the end.
+# answers and verdicts; where data is kept and numbers are computed, and what is done after a fault
+# or at the end.
 _APART = (
     'seed', 'reproduce', 'teacher', 'judge', 'pairs', 'data.cache',
-    'train.restart', 'train.keep_state', 'train.share_pretraining',
+    'train.restart', 'train.keep_state', 'train.share_pretraining', 'mesh',
 )  # fmt: skip
 
 # What changes no number of a run. `train.log_every` and `train.checkpoint_every` do not belong

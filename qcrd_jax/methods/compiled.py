@@ -18,12 +18,13 @@ from jaxtyping import Array, Key
 from qcrd_jax import interruption
 from qcrd_jax.data.batches import BatchStream
 from qcrd_jax.data.lengths import Lengths
-from qcrd_jax.methods import programs
+from qcrd_jax.methods import placed, programs
 from qcrd_jax.methods.method import Method
 from qcrd_jax.methods.metrics import Metrics
 from qcrd_jax.methods.programs import Progress
 from qcrd_jax.methods.rationales import Batch
 from qcrd_jax.models.protocol import Params
+from qcrd_jax.placement import Placement, one_device
 
 
 class Prepared(NamedTuple):
@@ -58,12 +59,14 @@ class Programs:
 
     Attributes:
       method: of one run, or `programs.over_seeds` of several.
+      placement: where its arrays live.
       step: `take_step`, the progress donated; taken where nothing is `apart`.
       apart: where the negatives of several steps are sampled together.
       seen: the shapes that were asked for.
     """
 
     method: Method
+    placement: Placement
     step: Any
     apart: Apart | None
     seen: set[Any] = dataclasses.field(default_factory=set, compare=False)
@@ -93,7 +96,7 @@ class Programs:
           The progress, the next step, and the metrics of what was taken.
         """
         count = self.steps_at_once(step, limit)
-        ready = self.prepared(batches, step, count)
+        ready = self.placed(self.prepared(batches, step, count))
         progress, metrics = self.take(progress, ready, key, fixed_generator)
         return progress, step + count, metrics
 
@@ -108,6 +111,12 @@ class Programs:
         if count == 1:
             return Prepared(taken)
         return Prepared(taken, programs.questions_of(taken, batches.largest, self._pad_id))
+
+    def placed(self, ready: Prepared) -> Prepared:
+        """Returns what is read where the devices read it."""
+        rows = self.placement.rows
+        where = Prepared(rows(ready.batches), rows(ready.questions, lead=1))
+        return self.placement.placed(ready, where)
 
     def is_new(self, ready: Prepared) -> bool:
         """Whether a program for these shapes is asked for the first time, and compiled."""
@@ -170,6 +179,7 @@ class Programs:
         if (together := self.steps_at_once(0, steps)) > 1:
             blank = {name: np.zeros(leaf.shape, leaf.dtype) for name, leaf in batch.items()}
             questions = programs.questions_of([blank] * together, largest, self._pad_id)
+            questions = self.placed(Prepared((), questions)).questions
             sampling = self.apart.sample_ahead.lower(progress, questions, key)
         drawn = jax.eval_shape(self.apart.sample_now, *asked)
         learning = self.apart.learn.lower(progress, batch, drawn, key)
@@ -180,23 +190,42 @@ class Programs:
         return self.method.student.pad_id
 
 
+def programs_of(method: Method, placement: Placement | None = None) -> Programs:
+    """Returns the programs of a method; runs that follow one another compile them once.
+
+    Args:
+      method: of one run, or `programs.over_seeds` of several.
+      placement: where its arrays live, that of seeds for several; None: on one device.
+    """
+    return _programs_of(method, placement or one_device())
+
+
 @functools.lru_cache(maxsize=1)
-def programs_of(method: Method) -> Programs:
-    """Returns the programs of a method; runs that follow one another compile them once."""
+def _programs_of(method: Method, placement: Placement) -> Programs:
+    on_mesh = placed.on(method, placement)
 
     def program(function: Callable[..., Any], **options: Any) -> Any:
-        return jax.jit(functools.partial(function, method), **options)
+        return jax.jit(functools.partial(function, on_mesh), **options)
 
-    step = program(programs.take_step, donate_argnums=0)
+    def moved(function: Callable[..., Any]) -> Any:
+        """A function that leaves the progress, which is donated, where it lives."""
+
+        def run(method: Method, *given: Any) -> Any:
+            progress, metrics = function(method, *given)
+            return placement.constrained(progress, placed.layout(placement, progress)), metrics
+
+        return program(run, donate_argnums=0)
+
+    step = moved(programs.take_step)
     if programs.steps_together(method) == 1:
-        return Programs(method, step, None)
+        return Programs(method, placement, step, None)
     apart = Apart(
         # What is not read counts too: it takes memory while the program runs.
         program(programs.sample_ahead, keep_unused=True),
         program(programs.sample_now, keep_unused=True),
-        program(programs.learn, donate_argnums=0),
+        moved(programs.learn),
     )
-    return Programs(method, step, apart)
+    return Programs(method, placement, step, apart)
 
 
 _of_turn = jax.jit(programs.of_turn, static_argnums=(1, 2, 3))

@@ -27,13 +27,23 @@ from qcrd_jax.models.dropout import Draws
 from qcrd_jax.models.protocol import Dropping, Params
 
 TOKENS_AT_ONCE = 2048
-"""Tokens of joined sequences whose activations an update holds, where a question has no more."""
+"""Tokens of joined sequences whose activations a device holds, where a question has no more."""
 
 
 def make_discriminator_step(
-    discriminator: Discriminator, optimizer: optax.GradientTransformation, *, kind: str = 'ratio'
+    discriminator: Discriminator,
+    optimizer: optax.GradientTransformation,
+    *,
+    kind: str = 'ratio',
+    shards: int = 1,
 ) -> Callable[..., tuple[DiscriminatorState, Metrics]]:
     """One pretraining step on `positive_ids` and (augmented) `negative_ids` (A.3).
+
+    Args:
+      discriminator: the model.
+      optimizer: of its pretraining.
+      kind: of the loss.
+      shards: devices that the questions of a batch are spread over.
 
     Returns:
       `step(state, batch, key, length=None) -> (state, metrics)`; `length` is that of
@@ -46,7 +56,7 @@ def make_discriminator_step(
         groups = teacher_positives(batch, pad_id), teacher_negatives(batch, pad_id)
         rationales = concatenate(*groups, pad_id=pad_id)
         count = batch['positive_mask'].shape[1]
-        learner = _Learner(discriminator, kind, count, length)
+        learner = _Learner(discriminator, kind, count, length, shards)
         return learner.descend(optimizer, state, batch, rationales, key)
 
     return step
@@ -64,10 +74,11 @@ def update_discriminator(
     due: Bool[Array, ''],
     alpha: Float[Array, ''],
     kind: str,
+    shards: int = 1,
 ) -> tuple[DiscriminatorState, Metrics]:
     """The online update, alpha_3 L_D of eq. 8, where it is due (section 3.3.1)."""
     rationales = concatenate(positives, negatives, pad_id=discriminator.pad_id)
-    learner = _Learner(discriminator, kind, positives.mask.shape[1])
+    learner = _Learner(discriminator, kind, positives.mask.shape[1], shards=shards)
 
     def update(_, before):
         state, metrics = learner.descend(optimizer, before[0], batch, rationales, key, alpha)
@@ -92,12 +103,14 @@ class _Learner:
       kind: of the loss.
       count: how many rationales of a question are positive; they come first.
       length: that of `score_rationales`.
+      shards: devices that the questions of a batch are spread over.
     """
 
     discriminator: Discriminator
     kind: str
     count: int
     length: int | None = None
+    shards: int = 1
 
     def descend(
         self,
@@ -117,11 +130,11 @@ class _Learner:
         mask = rationales.mask & batch['example_mask'][:, None]
         whole = jnp.sum(self._terms(jnp.zeros(mask.shape), mask).valid)
         tokens = used['question_ids'].shape[1] + rationales.ids.shape[2]
-        parts = _parts(mask.shape[0], mask.shape[1] * (self.length or tokens))
+        parts = _parts(mask.shape[0], mask.shape[1] * (self.length or tokens), self.shards)
 
-        def loss_fn(params, inputs, first_row):
+        def loss_fn(params, inputs, rows):
             batch, ids, mask = inputs
-            draws = Draws.of(key).rows_from(first_row)
+            draws = Draws.of(key).of_rows(rows)
             scores = score_rationales(self.discriminator, params, batch, ids, draws, self.length)
             terms = self._terms(scores, mask)
             loss = share(terms.loss, terms.valid, whole)
@@ -149,11 +162,15 @@ class _Learner:
         )
 
 
-def _parts(questions: int, tokens: int) -> int:
-    """Into how many equal parts questions are cut, each of so many tokens, that few are learned."""
-    divisors = [parts for parts in range(1, questions) if questions % parts == 0]
-    fitting = (n for n in divisors if questions // n * tokens <= TOKENS_AT_ONCE)
-    return next(fitting, questions)
+def _parts(questions: int, tokens: int, shards: int = 1) -> int:
+    """Into how many equal parts questions are cut, each of so many tokens, that few are learned.
+
+    Every part has as many questions for one device as for another, where the whole has.
+    """
+    each = questions // shards if questions % shards == 0 else questions
+    divisors = [parts for parts in range(1, each) if each % parts == 0]
+    fitting = (parts for parts in divisors if each // parts * tokens <= TOKENS_AT_ONCE)
+    return next(fitting, each)
 
 
 def score_rationales(

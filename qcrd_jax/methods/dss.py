@@ -61,8 +61,8 @@ class Finetune(_Supervised):
         student, counts = self.student, _counts(batch, self.student.pad_id)
         encode_key, label_key = jax.random.split(jax.random.fold_in(key, state.step))
 
-        def loss_fn(params, batch, first_row):
-            dropout = [Draws.of(key).rows_from(first_row) for key in (encode_key, label_key)]
+        def loss_fn(params, batch, rows):
+            dropout = [Draws.of(key).of_rows(rows) for key in (encode_key, label_key)]
             questions, labels = batch['predict_ids'], labels_of(batch, student.pad_id)
             context = student.encode(params, questions, questions != student.pad_id, dropout[0])
             (label,) = decode(student, params, [(context, labels)], dropout[1:])
@@ -98,8 +98,8 @@ class Dss(_Supervised):
         student, counts = self.student, _counts(batch, self.student.pad_id)
         keys = jax.random.split(jax.random.fold_in(key, state.step), 3)
 
-        def loss_fn(params, batch, first_row):
-            dropout = [Draws.of(key).rows_from(first_row) for key in keys]
+        def loss_fn(params, batch, rows):
+            dropout = [Draws.of(key).of_rows(rows) for key in keys]
             predict, explain = encode_both_tasks(student, params, batch, dropout[0])
             labels = labels_of(batch, student.pad_id)
             rationales = first_of(teacher_positives(batch, student.pad_id))

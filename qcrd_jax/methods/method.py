@@ -71,7 +71,7 @@ class Method(Protocol):
 def update_student(
     state: TrainState,
     optimizer: optax.GradientTransformation,
-    loss_fn: Callable[[Params, Any, Int[Array, '']], tuple[Float[Array, ''], Metrics]],
+    loss_fn: Callable[[Params, Any, Int[Array, ' rows']], tuple[Float[Array, ''], Metrics]],
     inputs: Any,
     *,
     parts: int = 1,
@@ -81,7 +81,7 @@ def update_student(
     Args:
       state: before the step.
       optimizer: the student's.
-      loss_fn: what some rows of the inputs add to the loss, and the number of the first of them.
+      loss_fn: what some rows of the inputs, of the numbers that it gets too, add to the loss.
       inputs: a pytree of arrays whose first axis is that of the questions.
       parts: into how many parts the questions are cut, whose gradients are taken one after another
         and added up (gradient accumulation).

@@ -22,6 +22,9 @@ def share(
 def summed(loss_fn: Callable[..., Any], params: Params, inputs: Any, parts: int) -> Any:
     """Returns ((loss, metrics), gradient), added up over the parts of a batch.
 
+    A part has every `parts`-th question: where questions are spread over devices, each device has
+    as many in every part, and none changes places.
+
     Args:
       loss_fn: as `update_student` has it.
       params: that are learned.
@@ -29,12 +32,15 @@ def summed(loss_fn: Callable[..., Any], params: Params, inputs: Any, parts: int)
       parts: how many; they divide the questions.
     """
     differentiate = jax.value_and_grad(loss_fn, has_aux=True)
+    numbers = jnp.arange(jax.tree.leaves(inputs)[0].shape[0], dtype=jnp.int32)
     if parts == 1:
-        return differentiate(params, inputs, jnp.int32(0))
-    rows = jax.tree.leaves(inputs)[0].shape[0] // parts
-    cut = jax.tree.map(lambda leaf: leaf.reshape(parts, rows, *leaf.shape[1:]), inputs)
-    firsts = jnp.arange(parts) * rows
-    one = jax.tree.map(lambda leaf: leaf[0], (cut, firsts))
+        return differentiate(params, inputs, numbers)
+
+    def cut(leaf: Array) -> Array:
+        return jnp.moveaxis(leaf.reshape(-1, parts, *leaf.shape[1:]), 1, 0)
+
+    all_parts = jax.tree.map(cut, (inputs, numbers))
+    one = jax.tree.map(lambda leaf: leaf[0], all_parts)
     zeros = jax.tree.map(
         lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(differentiate, params, *one)
     )
@@ -42,4 +48,4 @@ def summed(loss_fn: Callable[..., Any], params: Params, inputs: Any, parts: int)
     def add(total, part):
         return jax.tree.map(jnp.add, total, differentiate(params, *part)), None
 
-    return lax.scan(add, zeros, (cut, firsts))[0]
+    return lax.scan(add, zeros, all_parts)[0]

@@ -13,7 +13,7 @@ The plain step, `take_step`, is the specification. The others give its numbers i
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,18 +25,13 @@ from qcrd_jax.data.lengths import Lengths
 from qcrd_jax.methods.method import Method
 from qcrd_jax.methods.metrics import Metrics
 from qcrd_jax.methods.rationales import Batch, Rationales, fitted
+from qcrd_jax.methods.state import Progress as Progress  # others name it from here
 from qcrd_jax.methods.state import TrainState, step_keys
 from qcrd_jax.models.protocol import Params
+from qcrd_jax.placement import Placement, one_device
 from qcrd_jax.ring import Ring
 
 _SELDOM = 10  # steps from one update of the discriminator to the next
-
-
-class Progress(NamedTuple):
-    """What training changes."""
-
-    state: TrainState
-    ring: Ring | None
 
 
 # --- Pure functions -------------------------------------------------------------------------------
@@ -203,29 +198,33 @@ class StackedBatches:
         return self._streams[0].largest
 
 
-def stack(runs: Sequence[Progress]) -> Progress:
-    """The progress of P runs, all before the same step, as that of one program."""
-    states = [run.state for run in runs]
+def stack(runs: Sequence[Progress], placement: Placement | None = None) -> Progress:
+    """The progress of P runs, all before the same step, as that of one program.
+
+    Args:
+      runs: each where `placement.of_seed` has it.
+      placement: of the P seeds; None: on one device.
+    """
+    joined, states = (placement or one_device()).joined, [run.state for run in runs]
     state = TrainState(
-        params=stack_trees([state.params for state in states]),
-        opt_state=stack_trees([state.opt_state for state in states]),
-        step=states[0].step,
-        discriminator=stack_trees([state.discriminator for state in states]),
+        params=joined([state.params for state in states]),
+        opt_state=joined([state.opt_state for state in states]),
+        step=jax.device_put(states[0].step, placement and placement.everywhere),
+        discriminator=joined([state.discriminator for state in states]),
     )
-    return Progress(state, stack_trees([run.ring for run in runs], axis=1))
+    return Progress(state, joined([run.ring for run in runs], axis=1))
 
 
-def unstack(progress: Progress, place: int) -> Progress:
+def unstack(progress: Progress, place: int, placement: Placement | None = None) -> Progress:
     """The run at a place of a stacked progress: the inverse of `stack`."""
-    state, ring = progress
+    (state, ring), place_of = progress, placement or one_device()
 
-    def take(tree: Any) -> Any:
-        return jax.tree.map(lambda leaf: leaf[place], tree)
+    def take(tree: Any, axis: int = 0) -> Any:
+        return place_of.taken_apart(tree, place, axis)
 
-    single = TrainState(
-        take(state.params), take(state.opt_state), state.step, take(state.discriminator)
-    )
-    return Progress(single, jax.tree.map(lambda leaf: leaf[:, place], ring))
+    step = state.step if place_of.alone else jnp.int32(place_of.host(state.step))
+    single = TrainState(take(state.params), take(state.opt_state), step, take(state.discriminator))
+    return Progress(single, take(ring, axis=1))
 
 
 def stack_trees(trees: Sequence[Any], axis: int = 0) -> Any:

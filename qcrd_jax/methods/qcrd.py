@@ -54,6 +54,7 @@ class Qcrd:
       discriminator_optimizer: its own, used every `contrast.update_every` steps; None: never.
       shared: adds MI's term for the positives that carry gradient (MI + QCRD, Table A5).
       parts: into how many the questions of a batch are cut, one after another in memory.
+      shards: devices that the questions of a batch are spread over.
     """
 
     student: Student
@@ -64,6 +65,7 @@ class Qcrd:
     discriminator_optimizer: optax.GradientTransformation | None = None
     shared: MutualInformation | None = None
     parts: int = 1
+    shards: int = 1
 
     def sample(
         self, generators: Params | None, batches: Batch, keys: Key[Array, '*lead']
@@ -103,6 +105,7 @@ class Qcrd:
             due=due & ~(metrics['gradient_norm'][0] < 0),
             alpha=self._alpha_disc(state),
             kind=self.contrast.discriminator_loss,
+            shards=self.shards,
         )
         return dataclasses.replace(new_state, discriminator=discriminator), metrics | its_metrics
 
@@ -127,9 +130,9 @@ class Qcrd:
             params = state.discriminator.params
             return score_rationales(self.discriminator, params, batch, ids, None)
 
-        def loss_fn(params, inputs, first_row):
+        def loss_fn(params, inputs, rows):
             batch, positives, negatives, choice = inputs
-            dropout = [Draws.of(key).rows_from(first_row) for key in keys]
+            dropout = [Draws.of(key).of_rows(rows) for key in keys]
             predict, explain = encode_both_tasks(student, params, batch, dropout[0])
 
             def decode_constant(rationales):

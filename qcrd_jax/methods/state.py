@@ -10,6 +10,7 @@ import optax
 from jaxtyping import Array, Int, Key
 
 from qcrd_jax.models.protocol import Params
+from qcrd_jax.ring import Ring
 
 
 @functools.partial(
@@ -57,6 +58,13 @@ class TrainState:
     ) -> 'TrainState':
         """Returns the state before step 0."""
         return cls(params, optimizer.init(params), jnp.int32(0), discriminator)
+
+
+class Progress(NamedTuple):
+    """What training changes."""
+
+    state: TrainState
+    ring: Ring | None
 
 
 class StepKeys(NamedTuple):

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from qcrd_jax.models.layers import whole
 from qcrd_jax.models.protocol import Dropping, Params
 
 _READ_AS_FLOAT32 = ('scale', 'relative_bias')
@@ -62,7 +63,7 @@ class EncoderBase:
 
     def embed(self, params: Params, ids: Int[Array, '*shape']) -> Float[Array, '*shape D']:
         """Returns the rows of the embedding, as the layers compute with them."""
-        return params['embedding'][ids].astype(self.compute_dtype)
+        return whole(params['embedding'])[ids].astype(self.compute_dtype)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +84,7 @@ class StudentBase(EncoderBase):
 
     def head(self, params: Params) -> Float[Array, 'V D']:
         """Returns the table that states are read out against: the head or, tied, the embedding."""
-        return params['embedding' if self.config.tied_head else 'head']
+        return whole(params['embedding' if self.config.tied_head else 'head'])
 
     def read_out(self, params: Params, states: Float[Array, 'B R T D']) -> Float[Array, 'B R T V']:
         """Returns the float32 logits of what `decode_states` returns."""

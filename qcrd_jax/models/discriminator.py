@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from qcrd_jax.models.base import apply
-from qcrd_jax.models.layers import last_true
+from qcrd_jax.models.layers import last_true, whole
 from qcrd_jax.models.protocol import Dropping, Encoder, Params
 
 
@@ -83,7 +83,7 @@ class Discriminator:
         real = mask[..., None]
         pooled = jnp.where(real, states, jnp.finfo(jnp.float32).min).max(axis=-2)
         pooled = jnp.where(real.any(axis=-2), pooled, 0.0)
-        return apply(_Head(), params['head'], pooled)
+        return apply(_Head(), jax.tree.map(whole, params['head']), pooled)
 
     def scores(
         self,

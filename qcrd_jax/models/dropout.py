@@ -29,12 +29,12 @@ class Draws(NamedTuple):
 
     Attributes:
       words: the key.
-      first_row: the number of the first row, for a part of a batch.
+      rows: the number of each row, for a part of a batch; None: 0, 1, ...
       layer: number of the layer, up to 4095.
     """
 
     words: UInt32[Array, '2']
-    first_row: Int[Array, ''] | int = 0
+    rows: Int[Array, ' B'] | None = None
     layer: Int[Array, ''] | int = 0
 
     @classmethod
@@ -43,9 +43,15 @@ class Draws(NamedTuple):
         words = jax.random.key_data(key).reshape(-1, 2)  # those of 'rbg' are four
         return cls(functools.reduce(lambda a, b: a ^ b, words))
 
-    def rows_from(self, first_row: Any) -> 'Draws':
-        """Returns the draws of rows that are `first_row` and those after it."""
-        return self._replace(first_row=self.first_row + first_row)
+    def of_rows(self, rows: Int[Array, ' B']) -> 'Draws':
+        """Returns the draws of the rows of these numbers."""
+        return self._replace(rows=rows)
+
+    def of_each(self, count: int) -> 'Draws':
+        """Returns the draws of `count` rows, side by side, in the place of every row."""
+        if self.rows is None:
+            return self
+        return self._replace(rows=(self.rows[:, None] * count + jnp.arange(count)).reshape(-1))
 
     def in_layer(self, layer: Any) -> 'Draws':
         """Returns the draws of a layer."""
@@ -112,8 +118,12 @@ def kept(draws: Draws, rate: float, site: int, shape: tuple[int, ...]) -> Bool[A
     def along(axis: int) -> jax.Array:
         return lax.broadcasted_iota(jnp.uint32, (*lead, positions), axis)
 
-    row = jnp.uint32(draws.first_row) * np.uint32(inner)
-    for axis in range(len(lead)):
+    numbers = along(0)
+    if draws.rows is not None:
+        given = draws.rows.astype(jnp.uint32).reshape(rows, *[1] * len(lead))
+        numbers = jnp.broadcast_to(given, (*lead, positions))
+    row = numbers * np.uint32(inner)
+    for axis in range(1, len(lead)):
         row = row + along(axis) * np.uint32(math.prod(lead[axis + 1 :]))
     start, last = threefry2x32_p.bind(*draws.words, row, along(len(lead)))
     layer = jnp.uint32(draws.layer) << np.uint32(_SITE_BITS + _UNIT_BITS)

@@ -33,6 +33,18 @@ class RMSNorm(nn.Module):
         return (x * jax.lax.rsqrt(mean_square + self.epsilon) * scale).astype(self.dtype)
 
 
+def whole(weight: jax.Array, dtype: Any = None) -> jax.Array:
+    """Returns a weight as it is read: in a type, and whole on every device of the mesh in context.
+
+    Where parameters are split over devices, those of a layer are gathered when it is run, after
+    they are cast. Without a mesh in context (`jax.sharding.use_abstract_mesh`) nothing is said.
+    """
+    weight = weight if dtype is None else weight.astype(dtype)
+    if jax.sharding.get_abstract_mesh().empty:
+        return weight
+    return jax.lax.with_sharding_constraint(weight, jax.sharding.PartitionSpec())
+
+
 def scan_layers(layer: type[nn.Module], length: int, *, remat: bool = False, **axes: Any) -> Any:
     """Returns a module of `length` layers with stacked parameters, run one after another.
 

@@ -23,6 +23,7 @@ from qcrd_jax.models import architectures, huggingface
 from qcrd_jax.models.base import compute_dtype
 from qcrd_jax.models.discriminator import Discriminator
 from qcrd_jax.models.protocol import Student
+from qcrd_jax.placement import Placement
 from qcrd_jax.runs.run import Run
 
 
@@ -38,6 +39,7 @@ def assemble(
     """
     if twin is not None:
         return dataclasses.replace(twin, config=config, workdir=workdir)
+    placement = Placement.of(config.mesh.data, config.mesh.fsdp)
     data = read_corpus(config, workdir)
     _warn(config, data)
     student = _student(config, data.tokenizer)
@@ -50,7 +52,9 @@ def assemble(
     samples_fixed = method.negatives is not None and not method.negatives.lag
     if samples_fixed and config.negatives.fixed:  # refused now, not after hours of pretraining
         huggingface.load_architecture(config.negatives.fixed)
-    return Run(config, workdir, data, method, schedule, discriminator, pretraining, online)
+    return Run(
+        config, workdir, data, method, schedule, discriminator, pretraining, online, placement
+    )
 
 
 def read_corpus(config: config_dict.ConfigDict, workdir: pathlib.Path) -> Corpus:

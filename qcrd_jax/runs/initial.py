@@ -12,9 +12,11 @@ from qcrd_jax.runs.run import Run
 def student_parameters(run: Run) -> Params:
     """theta_0, made anew: pretrained or random."""
     pretrained = run.config.student.pretrained
+    place = run.placement
     if pretrained:
-        return huggingface.load_student(pretrained)[1]
-    return run.student.init(run.key('student'))
+        loaded = huggingface.load_student(pretrained)[1]
+        return place.placed(loaded, place.parameters(loaded))
+    return place.made(run.student.init, place.parameters, run.key('student'))
 
 
 def discriminator_parameters(run: Run, theta_0: Params) -> Params:
@@ -26,13 +28,15 @@ def discriminator_parameters(run: Run, theta_0: Params) -> Params:
         of it.
     """
     assert run.discriminator is not None
-    params = run.discriminator.init(run.key('discriminator'))
+    place = run.placement
+    params = place.made(run.discriminator.init, place.parameters, run.key('discriminator'))
     pretrained = run.config.discriminator.pretrained
     if pretrained == 'student':
         taken = jax.tree.map(jnp.copy, run.student.encoder.take(theta_0))
         return run.discriminator.with_encoder(params, taken)
     if pretrained:
         _, encoder = huggingface.load_encoder(pretrained)
+        encoder = place.placed(encoder, place.parameters(encoder))
         return run.discriminator.with_encoder(params, encoder)
     return params
 
@@ -55,4 +59,4 @@ def fixed_generator(run: Run) -> Params | None:
             f'--config.negatives.fixed: {fixed} has another architecture than the student; '
             'name a student of the same size and vocabulary.'
         )
-    return params
+    return run.placement.placed(params, run.placement.parameters(params))

@@ -14,18 +14,15 @@ from dataclasses import replace
 from typing import Any, NamedTuple, cast
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import tqdm
 
 from qcrd_jax import interruption
-from qcrd_jax.data.batches import BatchStream
 from qcrd_jax.errors import InputError
 from qcrd_jax.evaluation.answering import answer_accuracy
 from qcrd_jax.evaluation.metrics import Ratio
 from qcrd_jax.interruption import Interrupted
-from qcrd_jax.methods import compiled, programs
-from qcrd_jax.methods.compiled import Programs
+from qcrd_jax.methods.compiled import Prepared, Programs
 from qcrd_jax.methods.metrics import Metrics
 from qcrd_jax.methods.programs import Progress
 from qcrd_jax.models.protocol import Params
@@ -34,6 +31,7 @@ from qcrd_jax.runs import position as positions
 from qcrd_jax.runs import workdir as workdirs
 from qcrd_jax.runs.checkpoint import Checkpointer, UnreadableError
 from qcrd_jax.runs.exhaustion import explains
+from qcrd_jax.runs.group import Group, Records, group_of, placed
 from qcrd_jax.runs.log import MetricsLog
 from qcrd_jax.runs.position import Best, Position
 from qcrd_jax.runs.prefetch import Prefetched
@@ -44,14 +42,6 @@ from qcrd_jax.runs.window import close, refuse
 
 _REMEDY = '--config.optimizer.learning_rate'
 _GONE: Any = Progress(cast(Any, None), None)  # of a position whose buffers were taken
-
-
-class _Records(NamedTuple):
-    """A run that is being trained, and where its records go."""
-
-    run: Run
-    checkpointer: Checkpointer
-    log: MetricsLog
 
 
 class _Ahead(NamedTuple):
@@ -66,28 +56,6 @@ class _Ahead(NamedTuple):
     step: int
     progress: Progress
     positions: Sequence[Position]
-
-
-class _Group(NamedTuple):
-    """Runs that advance in one program."""
-
-    records: Sequence[_Records]
-    programs: Programs
-    batches: BatchStream
-    key: jax.Array
-    fixed_generator: Params | None
-
-    @property
-    def several(self) -> bool:
-        return len(self.records) > 1
-
-    def joined(self, runs: Sequence[Progress]) -> Progress:
-        """The progress of the runs as the program takes it."""
-        return programs.stack(runs) if self.several else runs[0]
-
-    def of(self, progress: Progress, place: int) -> Progress:
-        """The progress of one run."""
-        return programs.unstack(progress, place) if self.several else progress
 
 
 @explains('training')
@@ -105,7 +73,7 @@ def train(runs: Sequence[Run]) -> list[Position]:
         not; what was reached before is in the checkpoints.
       Interrupted: if a signal asked the process to end; what was reached is in the checkpoints.
     """
-    steps = runs[0].config.train.steps
+    steps, runs = runs[0].config.train.steps, placed(runs)
     saved = {run.workdir: positions.saved_bytes(run) for run in runs}
     disk.check(saved)
     _ = [run.fingerprint for run in runs]  # takes long for many questions, and may be interrupted
@@ -136,7 +104,7 @@ def validate(run: Run, params: Params) -> Ratio:
 _Begun = Position | Pretraining | None  # what a run has: a position, or before it the pretraining
 
 
-def _open(stack: contextlib.ExitStack, run: Run) -> tuple[_Records, _Begun]:
+def _open(stack: contextlib.ExitStack, run: Run) -> tuple[Records, _Begun]:
     """Restores a run, or begins it: then the pretraining of its discriminator, if it has one."""
     try:
         return _opened(stack, run)
@@ -147,12 +115,12 @@ def _open(stack: contextlib.ExitStack, run: Run) -> tuple[_Records, _Begun]:
     return _opened(stack, run)
 
 
-def _opened(stack: contextlib.ExitStack, run: Run) -> tuple[_Records, _Begun]:
+def _opened(stack: contextlib.ExitStack, run: Run) -> tuple[Records, _Begun]:
     with contextlib.ExitStack() as own:
         checkpointer = own.enter_context(Checkpointer(workdirs.checkpoints(run.workdir)))
         position = positions.restore(run, checkpointer)
         log = own.enter_context(MetricsLog(run.workdir))
-        records, begun = _Records(run, checkpointer, log), position
+        records, begun = Records(run, checkpointer, log), position
         if position is not None:
             log.rewind(position.log)
             shutil.rmtree(workdirs.pretraining(run.workdir), ignore_errors=True)  # after a kill
@@ -168,7 +136,7 @@ def _opened(stack: contextlib.ExitStack, run: Run) -> tuple[_Records, _Begun]:
     return records, begun
 
 
-def _started(opened: Sequence[tuple[_Records, _Begun]], reserved: int) -> dict[int, Position]:
+def _started(opened: Sequence[tuple[Records, _Begun]], reserved: int) -> dict[int, Position]:
     """Returns the positions of runs by their places, after the pretraining of those that start.
 
     Args:
@@ -191,7 +159,7 @@ def _started(opened: Sequence[tuple[_Records, _Begun]], reserved: int) -> dict[i
     return reached
 
 
-def _start(records: _Records, theta_0: Params, pretrained: Pretrained | None) -> Position:
+def _start(records: Records, theta_0: Params, pretrained: Pretrained | None) -> Position:
     """Saves the position before the first step, which ends the pretraining of a discriminator."""
     run, log = records.run, records.log
     discriminator, separation = pretrained[:2] if pretrained else (None, None)
@@ -202,13 +170,16 @@ def _start(records: _Records, theta_0: Params, pretrained: Pretrained | None) ->
     return position
 
 
-def _advance(records: Sequence[_Records], taken: list[Position], limit: int) -> list[Position]:
+def _advance(records: Sequence[Records], taken: list[Position], limit: int) -> list[Position]:
     """Takes runs, all before the same step, to a later one; `taken` is emptied.
 
     Raises:
       Interrupted: if a signal asked the process to end; what was reached is saved.
     """
-    settings, group = records[0].run.config.train, _group(records)
+    settings, group = (
+        records[0].run.config.train,
+        group_of(records, [initial.fixed_generator(each.run) for each in records]),
+    )
     every = (settings.log_every, settings.evaluate_every, settings.checkpoint_every)
     progress = group.joined([position.progress for position in taken])
     # Nobody else holds what the steps donate.
@@ -216,11 +187,13 @@ def _advance(records: Sequence[_Records], taken: list[Position], limit: int) -> 
     taken.clear()
     del progress
     print('compiling the training step', flush=True)
+    largest = Prepared((group.batches[ahead.step],))
+    (batch,) = group.programs.placed(largest).batches
     memory.check(
         records[0].run,
         group.programs,
         ahead.progress,
-        group.batches[ahead.step],  # in the largest shape
+        batch,
         group.key,
         group.fixed_generator,
         steps=limit - ahead.step,
@@ -246,7 +219,7 @@ def _advance(records: Sequence[_Records], taken: list[Position], limit: int) -> 
             total=settings.steps, initial=ahead.step, desc=what, unit='step', mininterval=1
         ) as bar,
         Prefetched(
-            functools.partial(group.programs.prepared, group.batches),
+            group.prepared,
             _programs(group.programs, ahead.step, limit, stop_after),
         ) as made,
     ):
@@ -271,22 +244,6 @@ def _advance(records: Sequence[_Records], taken: list[Position], limit: int) -> 
     return [reached(place) for place in range(len(records))]
 
 
-def _group(records: Sequence[_Records]) -> _Group:
-    runs = [each.run for each in records]
-    method, streams = runs[0].method, [run.training_batches() for run in runs]
-    keys = [run.key('train') for run in runs]
-    fixed = [initial.fixed_generator(run) for run in runs]
-    if len(runs) == 1:
-        return _Group(records, compiled.programs_of(method), streams[0], keys[0], fixed[0])
-    return _Group(
-        records,
-        compiled.programs_of(programs.over_seeds(method)),
-        programs.StackedBatches(streams),
-        jnp.stack(keys),
-        programs.stack_trees(fixed),
-    )
-
-
 def _programs(
     made: Programs, step: int, limit: int, stop_after: Callable[[int], int]
 ) -> Iterator[tuple[int, int]]:
@@ -297,7 +254,7 @@ def _programs(
         step += count
 
 
-def _window(group: _Group, ahead: _Ahead, stop: int, made: Prefetched, bar: tqdm.tqdm) -> _Ahead:
+def _window(group: Group, ahead: _Ahead, stop: int, made: Prefetched, bar: tqdm.tqdm) -> _Ahead:
     """Takes the steps up to `stop` and logs their means; fewer if a signal came in between."""
     start, waited, (step, progress, runs) = time.perf_counter(), 0.0, ahead
     flying: tuple[int, Metrics] | None = None  # a program that may still run, and its first step
@@ -340,7 +297,7 @@ def _said(compiles: bool, bar: tqdm.tqdm) -> Iterator[None]:
         bar.set_description(usual)
 
 
-def _added(group: _Group, runs: Sequence[Position], before: int, taken: Metrics) -> list[Position]:
+def _added(group: Group, runs: Sequence[Position], before: int, taken: Metrics) -> list[Position]:
     """Adds the metrics of steps to the windows of the runs; waits until they are there."""
     taken, added = jax.device_get(taken), []
     for place, (each, run) in enumerate(zip(group.records, runs, strict=True)):
@@ -357,14 +314,14 @@ def _added(group: _Group, runs: Sequence[Position], before: int, taken: Metrics)
     return added
 
 
-def _logged(records: _Records, position: Position, step: int) -> Position:
+def _logged(records: Records, position: Position, step: int) -> Position:
     """Logs the window that ends with the step before `step`, and begins another."""
     _write(records, position, step)
     window = close(position.window, step, _REMEDY)
     return replace(position, window=window, log=records.log.mark(step))
 
 
-def _write(records: _Records, position: Position, step: int) -> None:
+def _write(records: Records, position: Position, step: int) -> None:
     learning_rate = float(np.asarray(records.run.schedule(step - 1)))
     values = position.window.values() | {'learning_rate': learning_rate}
     records.log.write('train', step, values)
@@ -376,7 +333,7 @@ def _is_due(run: Run, step: int) -> bool:
     return step > 0 and (step % train.evaluate_every == 0 or step == train.steps)
 
 
-def _validated(group: _Group, ahead: _Ahead, bar: tqdm.tqdm) -> _Ahead:
+def _validated(group: Group, ahead: _Ahead, bar: tqdm.tqdm) -> _Ahead:
     """Validates the students of all runs."""
     runs = [
         _select(each, run, ahead.step, group.of(ahead.progress, place).state.params)
@@ -387,7 +344,7 @@ def _validated(group: _Group, ahead: _Ahead, bar: tqdm.tqdm) -> _Ahead:
     return ahead._replace(positions=runs)
 
 
-def _select(records: _Records, position: Position, step: int, params: Params) -> Position:
+def _select(records: Records, position: Position, step: int, params: Params) -> Position:
     """Validates a student, and keeps it if it is better than the best so far."""
     ratio, best = validate(records.run, params), position.best
     accuracy = ratio.numerator / ratio.denominator
@@ -395,5 +352,5 @@ def _select(records: _Records, position: Position, step: int, params: Params) ->
     values = {'accuracy': accuracy, 'correct': ratio.numerator, 'total': ratio.denominator}
     records.log.write('validation', step, values | {'best': better})
     if better:
-        best = Best(jax.device_get(params), step, accuracy)
+        best = Best(records.run.placement.host(params), step, accuracy)
     return replace(position, best=best, validated=step, log=records.log.mark(step))

@@ -23,6 +23,7 @@ from qcrd_jax.methods.compiled import Programs
 from qcrd_jax.methods.programs import Progress
 from qcrd_jax.methods.state import DiscriminatorState
 from qcrd_jax.models.protocol import parameter_bytes
+from qcrd_jax.placement import one_device
 from qcrd_jax.runs import pretraining_steps
 from qcrd_jax.runs.exhaustion import out_of_memory
 from qcrd_jax.runs.run import Run
@@ -69,7 +70,8 @@ def needed(run: Run, count: int = 1) -> Need | None:
         jax.random.key(0),
         _fixed_generator(run),
     )
-    made, steps = compiled.programs_of(method), longest_window(run)
+    made = compiled.programs_of(method, run.placement if count == 1 else None)
+    steps = longest_window(run)
     largest = run.corpus.lengths
     working = _most(made.all(progress, batch, key, fixed, largest=largest, steps=steps))
     if working is None:
@@ -156,7 +158,11 @@ def _pretraining(run: Run, count: int) -> int:
         state, batch, jax.random.key(0), theta_0,
     )  # fmt: skip
     step = pretraining_steps.compiled(
-        discriminator, run.pretraining_optimizer, run.config.loss.discriminator, count > 1
+        discriminator,
+        run.pretraining_optimizer,
+        run.config.loss.discriminator,
+        count > 1,
+        run.placement if count == 1 else one_device(),
     )
     working = _working(step.lower(state, batch, key).compile()) or 0
     copied = parameter_bytes(state) if count > 1 else 0  # where seeds are joined and taken apart
@@ -170,12 +176,22 @@ def seeds_that_fit(run: Run, limit: int) -> int:
     """Returns how many seeds of a run the device holds in one program, at least one.
 
     The program of `limit` seeds is compiled; where it takes too much, that of as many as would
-    have their share. A seed by itself is not looked at: there is nothing less to try.
+    have their share. A seed by itself is not looked at: there is nothing less to try. Seeds that
+    are spread over devices are as many on one as on another.
 
     Args:
       run: any of the seeds.
       limit: seeds that are to be trained.
     """
+    devices = run.placement.mesh.size
+    if devices > 1:
+        count = devices * _fitting(run, -(-limit // devices))
+        return limit if limit <= min(count, devices) else min(count, limit // devices * devices)
+    return _fitting(run, limit)
+
+
+def _fitting(run: Run, limit: int) -> int:
+    """The seeds that one device holds in one program."""
     memory = _SHARE * free()
     kept = parameter_bytes(_progress(run, 1))
     count = min(limit, int(memory // kept))

@@ -77,7 +77,7 @@ def first(
       discriminator: pretrained; None where the run has none.
       separation: of the pretraining.
     """
-    best = Best(jax.device_get(theta_0), 0, -1.0)
+    best = Best(run.placement.host(theta_0), 0, -1.0)
     progress = run.beginning(theta_0, discriminator)
     return Position(0, progress, best, separation, scales.of(best.params), log)
 
@@ -154,7 +154,7 @@ def restore(run: Run, checkpointer: Checkpointer) -> Position | None:
     separation = metadata['separation']
     return Position(
         step=restored.step,
-        progress=jax.tree.map(jnp.array, restored.state['progress']),
+        progress=_placed(run, restored.state['progress']),
         best=Best(best, metadata['best_step'], metadata['best_accuracy']),
         separation=Separation(**separation) if separation else None,
         scales=metadata['scales'],
@@ -162,6 +162,14 @@ def restore(run: Run, checkpointer: Checkpointer) -> Position | None:
         window=Window.from_json(metadata['window']),
         validated=metadata['validated'],
     )
+
+
+def _placed(run: Run, progress: Progress) -> Progress:
+    """A restored progress where it lives, in buffers of its own."""
+    own = jax.tree.map(jnp.array, progress)
+    if run.placement.alone:
+        return own
+    return run.placement.placed(own, run.layout(own))
 
 
 def latest(run: Run) -> Position:

@@ -5,8 +5,6 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-import jax
-
 from qcrd_jax.methods.compiled import Prepared
 
 _AHEAD = 2  # batches, or groups of them, that wait at most
@@ -22,7 +20,7 @@ class Prefetched:
         """Starts the thread.
 
         Args:
-          prepare: makes what a number of steps, from one on, reads.
+          prepare: makes what a number of steps, from one on, reads, and places it.
           taken: the first step of every step or chunk, and the number of its steps.
         """
         self._queue: queue.Queue[tuple[Any, Any]] = queue.Queue(_AHEAD)
@@ -61,8 +59,7 @@ class Prefetched:
     ) -> None:
         try:
             for step, count in taken:
-                ready = jax.device_put(prepare(step, count))
-                if not self._put((ready, None)):
+                if not self._put((prepare(step, count), None)):
                     return
         except BaseException as error:
             self._put((None, error))

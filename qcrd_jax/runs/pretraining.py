@@ -20,10 +20,10 @@ from qcrd_jax.data import batches
 from qcrd_jax.data.batches import BatchStream
 from qcrd_jax.errors import InputError
 from qcrd_jax.evaluation import scoring
-from qcrd_jax.methods import programs
 from qcrd_jax.methods.metrics import Metrics
 from qcrd_jax.methods.state import DiscriminatorState
 from qcrd_jax.models.protocol import Params
+from qcrd_jax.placement import Placement
 from qcrd_jax.runs import discriminator_data, pretrained, pretraining_steps
 from qcrd_jax.runs import log as metrics_log
 from qcrd_jax.runs import workdir as workdirs
@@ -101,7 +101,10 @@ def _resume(run: Run, log: MetricsLog, checkpointer: Checkpointer) -> Pretrainin
     workdirs.check_origin(run.workdir, run.config, run.fingerprint, metadata, step)
     print(f'resuming the pretraining of the discriminator from step {step}', flush=True)
     log.rewind(Mark(**metadata['log']))
-    state = jax.tree.map(jnp.array, restored.state) if step else None
+    state = None
+    if step:
+        own = jax.tree.map(jnp.array, restored.state)
+        state = run.placement.placed(own, run.placement.parameters(own))
     window = Window.from_json(metadata['window'])
     return Pretraining(run, log, step, window, metadata['key'], state)
 
@@ -189,8 +192,13 @@ def _found_or_started(begun: Pretraining, make: Callable[[], Params]) -> Pretrai
                 values = {name: record[name] for name in record if name not in ('phase', 'step')}
                 begun.log.write(record['phase'], record['step'], values)
             print(found.separation, flush=True)
-            return found
-    state = DiscriminatorState.create(params, run.pretraining_optimizer)
+            place = run.placement
+            return found._replace(state=place.placed(found.state, place.parameters(found.state)))
+    state = run.placement.made(
+        lambda params: DiscriminatorState.create(params, run.pretraining_optimizer),
+        run.placement.parameters,
+        params,
+    )
     return dataclasses.replace(begun, key=key, state=state)
 
 
@@ -214,6 +222,7 @@ def _finished(reached: Pretraining, data: DiscriminatorData, reserved: int) -> P
         data.held_out_teacher,
         data.lengths,
         batch_size=run.config.evaluation.batch_size,
+        placement=run.placement,
     )
     print(separation, flush=True)
     # Of online updates, which are counted from here on, there were none.
@@ -254,12 +263,15 @@ def _advance(
     runs, first = [each.run for each in taken], taken[0].step
     config, several, saved = runs[0].config, len(runs) > 1, time.monotonic()
     kind, optimizer = config.loss.discriminator, runs[0].pretraining_optimizer
-    advance = pretraining_steps.compiled(runs[0].discriminator, optimizer, kind, several)
+    place = runs[0].placement
+    if several:
+        place = Placement.of_seeds([run.placement for run in runs])
+    advance = pretraining_steps.compiled(runs[0].discriminator, optimizer, kind, several, place)
     streams = [_stream(*each) for each in zip(runs, data, strict=True)]
     pad_id = data[0].train.pad_id
     keys, states = [run.key('pretrain') for run in runs], [each.state for each in taken]
     key = jnp.stack(keys) if several else keys[0]
-    state = programs.stack_trees(states) if several else states[0]
+    state = place.joined(states) if several else states[0]
     # Nobody else holds what the steps donate.
     reached = [dataclasses.replace(each, state=None) for each in taken]
     taken.clear()
@@ -267,8 +279,8 @@ def _advance(
 
     def whole() -> list[Pretraining]:
         return [
-            dataclasses.replace(each, state=_of(state, place) if several else state)
-            for place, each in enumerate(reached)
+            dataclasses.replace(each, state=place.taken_apart(state, i) if several else state)
+            for i, each in enumerate(reached)
         ]
 
     with contextlib.ExitStack() as stack:
@@ -278,12 +290,13 @@ def _advance(
         for step in range(first, limit):
             start = time.perf_counter()
             batch, length = pretraining_steps.batch(streams, step, pad_id)
+            batch = place.placed(batch, place.rows(batch))
             state, metrics = advance(state, batch, key, length=length)
-            metrics = jax.device_get(metrics)  # waits for the device
+            metrics = place.host(metrics)  # waits for the device
             seconds = (time.perf_counter() - start) / len(runs)
             reached = [
-                _added(each, _of(metrics, place) if several else metrics, seconds)
-                for place, each in enumerate(reached)
+                _added(each, _of(metrics, i) if several else metrics, seconds)
+                for i, each in enumerate(reached)
             ]
             bar.update()
             after, minutes = step + 1, (time.monotonic() - saved) / 60

@@ -11,11 +11,16 @@ import optax
 from qcrd_jax.data.batches import BatchStream
 from qcrd_jax.methods.discriminator import joined_length, make_discriminator_step
 from qcrd_jax.models.discriminator import Discriminator
+from qcrd_jax.placement import Placement
 
 
 @functools.lru_cache(maxsize=1)
 def compiled(
-    discriminator: Discriminator, optimizer: optax.GradientTransformation, kind: str, several: bool
+    discriminator: Discriminator,
+    optimizer: optax.GradientTransformation,
+    kind: str,
+    several: bool,
+    placement: Placement,
 ) -> Any:
     """Returns the jitted step `(state, batch, key, length) -> (state, metrics)`, state donated.
 
@@ -26,12 +31,18 @@ def compiled(
       optimizer: of their pretraining.
       kind: of the loss.
       several: whether all arguments but the length are those of several runs, stacked.
+      placement: where the arrays live.
     """
-    one = make_discriminator_step(discriminator, optimizer, kind=kind)
+    shards = placement.shards
+    one = make_discriminator_step(discriminator, optimizer, kind=kind, shards=shards)
 
     def step(state: Any, batch: Any, key: Any, length: int | None = None) -> Any:
         advance = functools.partial(one, length=length)
-        return (jax.vmap(advance) if several else advance)(state, batch, key)
+        batch = placement.constrained(batch, placement.rows(batch))
+        with placement.reading():
+            state, metrics = (jax.vmap(advance) if several else advance)(state, batch, key)
+        state = placement.constrained(state, placement.parameters(state))
+        return state, placement.shared(metrics)
 
     return jax.jit(step, donate_argnames='state', static_argnames='length')
 

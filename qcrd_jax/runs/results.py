@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from qcrd_jax import files, interruption
@@ -14,7 +13,7 @@ from qcrd_jax.data.corpus import Corpus
 from qcrd_jax.evaluation import scoring
 from qcrd_jax.evaluation.answering import Batches, answer_accuracy
 from qcrd_jax.evaluation.metrics import Ratio, roc_auc
-from qcrd_jax.methods import compiled, programs
+from qcrd_jax.methods import compiled, placed, programs
 from qcrd_jax.models import huggingface, parameter_count
 from qcrd_jax.ring import Ring
 from qcrd_jax.runs import log as metrics_log
@@ -121,6 +120,7 @@ def write_scores(run: Run, position: Position) -> None:
         run.corpus.encoded['test'],
         run.corpus.lengths,
         batch_size=run.config.evaluation.batch_size,
+        placement=run.placement,
     )
     scores = {
         'teacher_positive': np.concatenate(positive).tolist(),
@@ -254,14 +254,19 @@ def sampling_seconds(run: Run, position: Position) -> float | None:
     if negatives is None:
         return None
     count = programs.steps_together(run.method)
+    place = run.placement
     if ring is None:  # that of a finished run is gone, and any parameters take the same time
-        params = jax.tree.map(jnp.asarray, position.best.params)
-        ring = Ring.create(run.student.narrowed(params, negatives.ring_dtype), count)
+        params = place.placed(position.best.params, place.parameters(position.best.params))
+        ring = place.made(
+            lambda params: Ring.create(run.student.narrowed(params, negatives.ring_dtype), count),
+            lambda ring: Ring(place.parameters(ring.slots, lead=1)),
+            params,
+        )
     generators = ring.slots if count > 1 else ring.generator(0)
     stream = run.training_batches()
     batches = [stream.fitted(step) for step in range(count)]
     return compiled.sampling_seconds(
-        run.method, generators, batches, run.key('train'), stream.largest
+        placed.on(run.method, place), generators, batches, run.key('train'), stream.largest
     )
 
 
@@ -283,7 +288,7 @@ def _scored_samples(
     for batch, ids in answering.rationale_ids(params, asked, temperature, key):
         texts += answering.decode(batch, ids)
         values = scoring.score(
-            run.discriminator, discriminator, batch['question_ids'], ids, portions
+            run.discriminator, discriminator, batch['question_ids'], ids, portions, run.placement
         )
         scores += values[batch['example_mask'], 0].tolist()
     return texts, scores

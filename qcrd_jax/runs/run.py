@@ -14,13 +14,14 @@ from qcrd_jax.data.batches import BatchStream
 from qcrd_jax.data.corpus import Corpus
 from qcrd_jax.data.shapes import Shapes
 from qcrd_jax.evaluation.answering import Answering, Batches
-from qcrd_jax.methods import programs
+from qcrd_jax.methods import placed, programs
 from qcrd_jax.methods.method import Method
 from qcrd_jax.methods.programs import Progress
 from qcrd_jax.methods.state import DiscriminatorState, TrainState
 from qcrd_jax.methods.table import METHODS, Entry
 from qcrd_jax.models.discriminator import Discriminator
 from qcrd_jax.models.protocol import Params, Student
+from qcrd_jax.placement import Placement, one_device
 
 _CONSUMERS = ('student', 'discriminator', 'pretrain', 'train')  # of randomness
 
@@ -38,6 +39,7 @@ class Run:
       discriminator: None where the method has none, or does not weigh by it.
       pretraining_optimizer: of the discriminator before training.
       discriminator_optimizer: of its online updates, which continue the pretraining.
+      placement: where its arrays live.
     """
 
     config: config_dict.ConfigDict
@@ -48,6 +50,7 @@ class Run:
     discriminator: Discriminator | None
     pretraining_optimizer: optax.GradientTransformation
     discriminator_optimizer: optax.GradientTransformation
+    placement: Placement = dataclasses.field(default_factory=one_device)
 
     @property
     def student(self) -> Student:
@@ -67,15 +70,35 @@ class Run:
     def beginning(
         self, theta_0: Params, discriminator: DiscriminatorState | None = None
     ) -> Progress:
-        """Returns the progress before step 0.
+        """Returns the progress before step 0, where it lives.
 
         Args:
           theta_0: the student's initial parameters; copied where they are donated later.
           discriminator: pretrained; None where the run has none.
         """
+        return self.placement.made(self._beginning, self.layout, theta_0, discriminator)
+
+    def _beginning(
+        self, theta_0: Params, discriminator: DiscriminatorState | None = None
+    ) -> Progress:
         params = jax.tree.map(jnp.copy, theta_0)
         state = TrainState.create(params, self.method.optimizer, discriminator)
         return Progress(state, programs.ring_of(self.method, params))
+
+    def check_batches(self) -> None:
+        """Refuses batches that do not divide over the mesh.
+
+        Raises:
+          InputError: naming the field, and sizes that do.
+        """
+        check, train = self.placement.check_batch, self.config.train
+        check('train.batch_size', train.batch_size, train.accumulate)
+        if self.discriminator is not None:
+            check('discriminator.batch_size', self.config.discriminator.batch_size)
+
+    def layout(self, progress: Progress) -> Progress:
+        """Returns where the leaves of a progress live, by their shapes."""
+        return placed.layout(self.placement, progress)
 
     @property
     def progress_shape(self) -> Progress:
@@ -86,7 +109,7 @@ class Run:
             if self.discriminator is not None:
                 params = self.discriminator.init(jax.random.key(0))
                 discriminator = DiscriminatorState.create(params, self.discriminator_optimizer)
-            return self.beginning(self.student.init(jax.random.key(0)), discriminator)
+            return self._beginning(self.student.init(jax.random.key(0)), discriminator)
 
         return jax.eval_shape(make)
 
@@ -134,6 +157,7 @@ class Run:
             joint=self.entry.joint,
             seed=self.config.seed,
             together=self.config.evaluation.together,
+            placement=self.placement,
         )
 
     @functools.cached_property

@@ -17,8 +17,12 @@ from qcrd_jax.files import flatten
 from qcrd_jax.runs.checkpoint import Checkpointer, UnreadableError
 
 _APART = ('teacher', 'judge', 'pairs', 'reproduce')  # groups that no training reads
-# Fields that change no number of a run: where something is kept, and what is done after a fault.
-_FREE = ('data.cache', 'train.restart', 'train.keep_state', 'train.share_pretraining')
+# Fields that change no number of a run but by rounding: where something is kept or computed, and
+# what is done after a fault.
+_FREE = (
+    'data.cache', 'train.restart', 'train.keep_state', 'train.share_pretraining', 'mesh.data',
+    'mesh.fsdp',
+)  # fmt: skip
 _TRACES = (  # what only a run leaves, in the order in which it is named
     'checkpoints',
     'checkpoints-damaged',

@@ -7,10 +7,9 @@ import pytest
 from tokenizers import processors
 
 from qcrd_jax.data import batches
-from qcrd_jax.data.encoded import Encoded
+from qcrd_jax.data.encoded import Encoded, Groups, Ragged
 from qcrd_jax.data.encoding import Encoding, encode, with_negatives
 from qcrd_jax.data.lengths import Lengths, measure_lengths
-from qcrd_jax.data.ragged import Groups, Ragged
 from qcrd_jax.data.schema import Example, TeacherSample
 from qcrd_jax.data.sources import mwp
 from qcrd_jax.data.tokenizer import train_tokenizer

@@ -9,9 +9,9 @@ from absl import logging
 
 from qcrd_jax import sums
 from qcrd_jax.data import batches, encoding
+from qcrd_jax.data.encoded import Groups, Ragged
 from qcrd_jax.data.encoding import Encoding, encode, encode_once
 from qcrd_jax.data.lengths import Lengths
-from qcrd_jax.data.ragged import Groups, Ragged
 from qcrd_jax.data.schema import Example, TeacherSample
 from qcrd_jax.data.tokenizer import train_tokenizer
 

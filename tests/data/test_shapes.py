@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from qcrd_jax.data import batches, shapes
-from qcrd_jax.data.encoded import Encoded
+from qcrd_jax.data.encoded import Encoded, Groups, Ragged
 from qcrd_jax.data.lengths import Lengths
-from qcrd_jax.data.ragged import Groups, Ragged
 from qcrd_jax.data.shapes import Shapes, Sizes
 
 LENGTHS = Lengths(source=64, label=16, rationale=96, positives=2, negatives=1)

@@ -72,11 +72,11 @@ def limit(monkeypatch, most):
     """Lets decoding run out of memory for more rows than `most`; returns how many were tried."""
     decode, tried = decoding.decode, []
 
-    def limited(student, params, cast, asked, max_length):
+    def limited(student, params, cast, asked, *others):
         tried.append(len(asked.rows))
         if tried[-1] > most:
             raise FULL
-        return decode(student, params, cast, asked, max_length)
+        return decode(student, params, cast, asked, *others)
 
     monkeypatch.setattr(decoding, 'decode', limited)
     return tried
@@ -131,11 +131,11 @@ def test_scores_are_the_same_in_portions(params, monkeypatch, most, expected):
     whole = scoring.score(toys.DISCRIMINATOR, params[1], question, rationales)
     given, compute = [], scoring._score
 
-    def limited(discriminator, params, question, rationales):
+    def limited(discriminator, place, params, question, rationales):
         given.append(rationales.shape[0] * rationales.shape[1])
         if given[-1] > most:
             raise FULL
-        return compute(discriminator, params, question, rationales)
+        return compute(discriminator, place, params, question, rationales)
 
     monkeypatch.setattr(scoring, '_score', limited)
     portions = scoring.scored_portions()

@@ -67,7 +67,7 @@ def record(monkeypatch, name):
     calls, function = [], getattr(decoding, name)
 
     def recorded(*arguments):
-        before = arguments[2].position.item() if name == '_run' else None
+        before = arguments[3].position.item() if name == '_run' else None
         result = function(*arguments)
         calls.append((arguments, before, result))
         return result
@@ -122,7 +122,7 @@ def test_rows_that_are_done_are_left_out(monkeypatch):
     asked = decoding.Asked(ends[:, None].astype(np.int32), np.arange(11), jax.random.key(0))
     ids = decoding.decode(Scripted(CONFIG), {}, {}, asked, 25)
     shapes = [
-        (*rows.ids.shape, rows.position.item() - before) for _, before, rows in runs
+        (*rows.ids.shape, rows.position.item() - before) for _, before, (rows, _) in runs
     ]  # rows, length of the buffers, tokens decoded
     assert shapes == [
         (12, 4, 3),  # twelve, until at most eight are left: five are
@@ -145,7 +145,7 @@ def test_prompts_are_encoded_only_as_long_as_the_longest_of_a_few(monkeypatch):
     for row, length in enumerate([2, 3, 4, 5, 9, 9, 9, 15, 20, 29, 30]):
         prompts[row, :length] = 6
     decode(Scripted(CONFIG), {}, decoding.Asked(prompts, np.arange(11), jax.random.key(0)))
-    assert [arguments[3].shape for arguments, *_ in starts] == [(4, 8), (4, 16), (4, 30)]
+    assert [arguments[4].shape for arguments, *_ in starts] == [(4, 8), (4, 16), (4, 30)]
 
 
 def test_all_temperatures_share_one_program(monkeypatch):

@@ -90,7 +90,7 @@ class Unlikelihood:
         return sample_negatives(self.student, generators, batches, keys, self.negatives)
 
     def update(self, state, batch, sampled, key):
-        def loss_fn(params, inputs, first_row):
+        def loss_fn(params, inputs, rows):
             batch, sampled = inputs
             keys = jax.random.split(jax.random.fold_in(key, state.step), 3)
             predict, explain = encode_both_tasks(self.student, params, batch, keys[0])

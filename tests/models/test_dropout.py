@@ -43,7 +43,7 @@ def test_a_mask_is_a_part_of_every_larger_one(shape):
     *lead, positions, units = shape
     larger = kept(DRAWS, 0.5, 1, (lead[0] + 2, *lead[1:], positions + 3, units + 4))
     np.testing.assert_array_equal(larger[:4, ..., :positions, :units], mask)
-    part = kept(DRAWS.rows_from(jnp.int32(1)), 0.5, 1, (2, *shape[1:]))
+    part = kept(DRAWS.of_rows(jnp.array([1, 2])), 0.5, 1, (2, *shape[1:]))
     np.testing.assert_array_equal(part, mask[1:3])
 
 
@@ -85,8 +85,8 @@ def test_what_a_student_computes_depends_on_no_padding_company_or_group(config):
         return jnp.asarray(drawn, jnp.int32)
 
     @jax.jit
-    def states(prompts, targets, first_row=0):
-        draws = [Draws.of(key).rows_from(first_row) for key in keys]
+    def states(prompts, targets, rows=None):
+        draws = [Draws.of(key)._replace(rows=rows) for key in keys]
         context = student.encode(params, prompts, prompts != student.pad_id, draws[0])
         contexts = [jax.tree.map(lambda leaf, i=i: leaf[:, i], context) for i in range(2)]
         groups = list(zip(contexts, targets, strict=True))
@@ -102,8 +102,9 @@ def test_what_a_student_computes_depends_on_no_padding_company_or_group(config):
               for x in (prompts, *targets)]  # fmt: skip
     for wide, narrow in zip(states(padded[0], padded[1:])[0], expected, strict=True):
         np.testing.assert_allclose(wide[:, :, : narrow.shape[2]], narrow, atol=2e-5)
-    rows = states(prompts[1:], [x[1:] for x in targets], first_row=1)[0]
+    chosen = jnp.array([2, 0])
+    rows = states(prompts[chosen], [x[chosen] for x in targets], chosen)[0]
     for part, whole in zip(rows, expected, strict=True):
-        np.testing.assert_allclose(part, whole[1:], atol=2e-5)
-    with_others = states(prompts, targets, first_row=1)[0]  # or nothing was dropped
+        np.testing.assert_allclose(part, whole[chosen], atol=2e-5)
+    with_others = states(prompts, targets, jnp.arange(1, 4))[0]  # or nothing was dropped
     assert np.abs(np.asarray(with_others[1] - expected[1])).max() > 0.1

@@ -42,13 +42,16 @@ def get_config():
 class Workbench:
     """Starts `run.py` with the small configuration."""
 
-    def __init__(self, folder: pathlib.Path, platform: str = 'cpu'):
+    def __init__(self, folder: pathlib.Path, platform: str = 'cpu', devices: int = 1):
         self.folder = folder
         self.config = folder / 'small.py'
         self.config.write_text(CONFIG)
         self._environment = os.environ | {
             'JAX_PLATFORMS': platform,
-            'XLA_FLAGS': '--xla_backend_optimization_level=0' if platform == 'cpu' else '',
+            'XLA_FLAGS': '--xla_backend_optimization_level=0 '
+            f'--xla_force_host_platform_device_count={devices}'
+            if platform == 'cpu'
+            else '',
         }
 
     def start(self, workdir: pathlib.Path, *flags: str) -> subprocess.Popen:

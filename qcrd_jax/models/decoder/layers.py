@@ -20,7 +20,14 @@ from jaxtyping import Array, Bool, Float, Int
 
 from qcrd_jax.models.decoder.config import DecoderConfig
 from qcrd_jax.models.dropout import Draws, drop
-from qcrd_jax.models.layers import RMSNorm, joined_rows, parted_rows, scan_layers, write_column
+from qcrd_jax.models.layers import (
+    RMSNorm,
+    joined_rows,
+    parted_rows,
+    scan_layers,
+    whole,
+    write_column,
+)
 
 _INITIAL = nn.initializers.normal(0.02)  # of every matrix, as transformers draws them
 
@@ -181,8 +188,8 @@ class Attention(nn.Module):
 
     def _projected(self, x):
         """Returns queries, keys and values of x [..., D], side by side."""
-        y = x @ self.query_key_value.astype(self.dtype)
-        return y + self.query_key_value_bias.astype(self.dtype) if self.config.qkv_bias else y
+        y = x @ whole(self.query_key_value, self.dtype)
+        return y + whole(self.query_key_value_bias, self.dtype) if self.config.qkv_bias else y
 
     def _parted(self, projected, rotation):
         """Returns turned queries [B, R, T, G, Q, H], turned keys and values [B, R, T, G, H]."""
@@ -218,7 +225,7 @@ class Attention(nn.Module):
         return jnp.einsum('bgrqts,bgsh->brtgqh', weights, past.values)
 
     def _out(self, mixed):
-        return mixed @ self.out.astype(self.dtype)
+        return mixed @ whole(self.out, self.dtype)
 
 
 def _merged(mixed: jax.Array) -> jax.Array:
@@ -237,7 +244,7 @@ class FeedForward(nn.Module):
         c = self.config
 
         def project(x, name, *shape):
-            return x @ self.param(name, _INITIAL, shape).astype(self.dtype)
+            return x @ whole(self.param(name, _INITIAL, shape), self.dtype)
 
         gate = nn.silu(project(x, 'gate', c.d_model, c.d_ff))
         return project(gate * project(x, 'up', c.d_model, c.d_ff), 'down', c.d_ff, c.d_model)

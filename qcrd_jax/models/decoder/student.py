@@ -249,7 +249,7 @@ class DecoderEncoder(EncoderBase):
           of texts, prompts of the same question side by side.
         """
         prompts, draws = math.prod(tokens.shape[1:-1]), draws_of(dropout)
-        draws = draws and draws._replace(first_row=draws.first_row * prompts)
+        draws = draws and draws.of_each(prompts)
         tokens, mask = (x.reshape(-1, x.shape[-1]) for x in (tokens, mask))
         positions = jnp.maximum(jnp.cumsum(mask, axis=-1) - 1, 0)
         places = jnp.arange(tokens.shape[1])

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from qcrd_jax.models.dropout import Draws, drop
-from qcrd_jax.models.layers import write_column
+from qcrd_jax.models.layers import whole, write_column
 from qcrd_jax.models.t5.config import T5Config
 
 
@@ -84,20 +84,20 @@ class Attention(nn.Module):
 
     def project(self, x: jax.Array) -> list[jax.Array]:
         """Returns queries, keys and values [..., T, N * H] for x [..., T, D]."""
-        return jnp.split(x @ self.query_key_value.astype(self.dtype), 3, axis=-1)
+        return jnp.split(x @ whole(self.query_key_value, self.dtype), 3, axis=-1)
 
     def keys_values(self, x: jax.Array) -> list[jax.Array]:
         """Returns keys and values [..., N, S, H] for another sequence [..., S, D]."""
-        both = x @ self.key_value.astype(self.dtype)
+        both = x @ whole(self.key_value, self.dtype)
         return [self.heads(part) for part in jnp.split(both, 2, axis=-1)]
 
     def queries(self, x: jax.Array) -> jax.Array:
         """Returns the queries [..., T, N * H] of attention to another sequence."""
-        return x @ self.query.astype(self.dtype)
+        return x @ whole(self.query, self.dtype)
 
     def project_out(self, mixed: jax.Array) -> jax.Array:
         """Returns [..., T, D] for what the heads mixed, [..., T, N * H]."""
-        return mixed @ self.out.astype(self.dtype)
+        return mixed @ whole(self.out, self.dtype)
 
     def attend(
         self,

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from qcrd_jax.models.dropout import Draws, drop
-from qcrd_jax.models.layers import RMSNorm, joined_rows, parted_rows, scan_layers
+from qcrd_jax.models.layers import RMSNorm, joined_rows, parted_rows, scan_layers, whole
 from qcrd_jax.models.t5.attention import Attention, relative_buckets
 from qcrd_jax.models.t5.config import ACTIVATIONS, T5Config
 
@@ -35,10 +35,10 @@ class FeedForward(nn.Module):
         c = self.config
         activation = ACTIVATIONS[c.activation]
         wide, narrow = nn.initializers.normal(c.d_model**-0.5), nn.initializers.normal(c.d_ff**-0.5)
-        inner = activation(x @ self.param('in', wide, (c.d_model, c.d_ff)).astype(self.dtype))
+        inner = activation(x @ whole(self.param('in', wide, (c.d_model, c.d_ff)), self.dtype))
         if c.gated:
-            inner = inner * (x @ self.param('linear', wide, (c.d_model, c.d_ff)).astype(self.dtype))
-        return dropped(inner) @ self.param('out', narrow, (c.d_ff, c.d_model)).astype(self.dtype)
+            inner = inner * (x @ whole(self.param('linear', wide, (c.d_model, c.d_ff)), self.dtype))
+        return dropped(inner) @ whole(self.param('out', narrow, (c.d_ff, c.d_model)), self.dtype)
 
 
 class EncoderLayer(nn.Module):
