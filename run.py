@@ -17,7 +17,7 @@ from ml_collections import config_flags
 # Transformers serves us tokenizers; that it finds no PyTorch is no news to anyone here.
 os.environ.setdefault('TRANSFORMERS_NO_ADVISORY_WARNINGS', '1')
 
-from qcrd_jax import modes
+from qcrd_jax import modes, processes
 from qcrd_jax.errors import InputError
 from qcrd_jax.runs import compilation
 
@@ -34,6 +34,12 @@ _INPUT = flags.DEFINE_string(
 _KEPT = flags.DEFINE_string(
     'compilation_cache', '', "Folder of compiled programs; '': the user's own, 'off': none is kept."
 )
+_PROCESS = flags.DEFINE_string(
+    'process', '', "<number>/<count>@<host:port of the first>, of several; '': by the environment."
+)
+_HEARTBEAT = flags.DEFINE_integer(
+    'heartbeat', 60, 'Of several processes: seconds after which a silent one counts as dead.'
+)
 _OUTPUT = flags.DEFINE_string('output', None, 'predict: where to write; else to standard output.')
 
 
@@ -44,9 +50,13 @@ def main(argv: list[str]) -> None:
     kept = compilation.options(_KEPT.value, os.environ.get('JAX_COMPILATION_CACHE_DIR'))
     for option, value in kept.items():
         jax.config.update(option, value)
+    processes.initialize(_PROCESS.value, heartbeat=_HEARTBEAT.value)
     name = pathlib.Path(config_flags.get_config_filename(flags.FLAGS['config'])).stem
     workdir = pathlib.Path(_WORKDIR.value or pathlib.Path('runs') / name)
-    modes.run(_MODE.value, _CONFIG.value, workdir, input_file=_INPUT.value, output=_OUTPUT.value)
+    with processes.quiet():
+        modes.run(
+            _MODE.value, _CONFIG.value, workdir, input_file=_INPUT.value, output=_OUTPUT.value
+        )
 
 
 def parse(argv: list[str]) -> list[str]:
@@ -76,8 +86,11 @@ def guarded(argv: list[str]) -> None:
         _fail(error, '', 1)
     except OSError as error:
         _fail(OSError(f'{error}; mend that, and run the same command again.'), '', 1)
+    except jax.errors.JaxRuntimeError as error:
+        processes.end_if_lost(error)
+        raise
     except interruption.Interrupted as stop:
-        print(stop, file=sys.stderr)
+        processes.show(str(stop))
         sys.exit(stop.status)
 
 
@@ -87,7 +100,7 @@ def _fail(error: BaseException, what: str, code: int) -> NoReturn:
     text = str(error).strip()
     if 'Traceback' in text:  # ml_collections puts a whole one in the message
         text = text.splitlines()[-1]
-    print(f'error: {what}{" ".join(text.split())}', file=sys.stderr)
+    processes.show(f'error: {what}{" ".join(text.split())}')
     sys.exit(code)
 
 

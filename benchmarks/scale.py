@@ -61,9 +61,9 @@ def measure(case: Case) -> dict[str, Any]:
     placement = Placement.of(fsdp=case.fsdp)
     method = _method(case)
     shapes = jax.eval_shape(functools.partial(_beginning, method), jax.random.key(0))
-    progress = _living(shapes, placed.layout(placement, shapes))
+    progress = placement.living(shapes, placed.layout(placement, shapes))
     batch = _batch(case)
-    batch = _living(batch, placement.rows(batch))
+    batch = placement.living(batch, placement.rows(batch))
     made = compiled.programs_of(method, placement)
     begun = time.perf_counter()
     found = made.all(progress, batch, jax.random.key(0), None, largest=SHAPE, steps=case.lag)
@@ -86,15 +86,6 @@ def measure(case: Case) -> dict[str, Any]:
             for name, each in zip(names, found, strict=True)
         },
     }
-
-
-def _living(tree: Any, shardings: Any) -> Any:
-    """Shapes of arrays that live somewhere."""
-    return jax.tree.map(
-        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-        tree,
-        shardings,
-    )
 
 
 def _method(case: Case) -> Method:

@@ -51,6 +51,7 @@ class _Signals:
     def __init__(self) -> None:
         self.received = 0  # number of the first signal; 0: none
         self.blocks = 0
+        self.agreed: int | None = None  # number that all of several processes know; None: of one
 
     def receive(self, number: int, _: Any) -> None:
         self.received = self.received or number
@@ -62,8 +63,22 @@ _signals = _Signals()
 
 
 def requested() -> bool:
-    """Returns whether a signal asked the process to end."""
-    return bool(_signals.received)
+    """Returns whether a signal asked the process to end; of several, whether all know (`agree`)."""
+    return bool(_number())
+
+
+def received() -> int:
+    """Returns the number of the signal that this process got; 0: none."""
+    return _signals.received
+
+
+def agree(number: int) -> None:
+    """Says which signal the processes of a job know of (0: none): others count no more."""
+    _signals.agreed = number
+
+
+def _number() -> int:
+    return _signals.received if _signals.agreed is None else _signals.agreed
 
 
 def check(reached: str = '') -> None:
@@ -72,8 +87,8 @@ def check(reached: str = '') -> None:
     Args:
       reached: what was saved, in words.
     """
-    if _signals.received:
-        raise Interrupted(_signals.received, reached)
+    if number := _number():
+        raise Interrupted(number, reached)
 
 
 def polled(items: Iterable[T]) -> Iterator[T]:
@@ -127,7 +142,7 @@ def handled() -> Iterator[None]:
             signal.signal(number, handler)
         os.close(writing)  # which ends the watcher
         watcher.join()
-        _signals.received = 0
+        _signals.received, _signals.agreed = 0, None
 
 
 def _watch(reading: int) -> None:

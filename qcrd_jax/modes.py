@@ -1,5 +1,6 @@
 """What `run.py` can do: one function per mode."""
 
+import contextlib
 import json
 import pathlib
 import sys
@@ -8,7 +9,7 @@ from typing import Any
 from absl import logging
 from ml_collections import config_dict
 
-from qcrd_jax import files, validation
+from qcrd_jax import files, processes, validation
 from qcrd_jax.data import batches
 from qcrd_jax.data import prepare as prepared
 from qcrd_jax.data.encoding import Encoding, encode
@@ -43,13 +44,20 @@ def run(
     if mode in ('evaluate', 'predict', 'export') and not workdirs.started(workdir):
         raise InputError(f'--workdir: {workdir} has no checkpoint; run --mode=train there first.')
     asks = mode in ('evaluate', 'predict')
+    if processes.several() and mode not in ('train', 'evaluate', 'export'):
+        raise InputError(f'--mode: {mode} is the work of one process.')
     with (
-        workdirs.locked(workdir),
+        contextlib.ExitStack() as held,
         exhaustion.explained(config, 'evaluation' if asks else 'loading'),
     ):
-        # Those that are left out are bound to no one student.
-        if mode not in ('annotate', 'judge', 'pairs', 'reproduce'):
-            workdirs.claim(workdir, config)
+
+        def hold() -> None:
+            held.enter_context(workdirs.locked(workdir))
+            # Those that are left out are bound to no one student.
+            if mode not in ('annotate', 'judge', 'pairs', 'reproduce'):
+                workdirs.claim(workdir, config)
+
+        processes.by_first(hold)
         if mode == 'predict' and input_file:
             predict(config, workdir, pathlib.Path(input_file), output)
         else:
@@ -59,13 +67,14 @@ def run(
 def train(config: config_dict.ConfigDict, workdir: pathlib.Path) -> None:
     """Trains (or resumes), evaluates, exports and reports."""
     run = assembly.assemble(config, workdir)
-    if not prepared.whole(workdir):
+    if processes.is_first() and not prepared.whole(workdir):
         prepared.write_counts(run.corpus, config.data.samples, workdir)
     (position,) = loop.train([run])
     summary = results.finish(run, position)
-    page = write_report(workdir)
-    _print_result(summary)
-    print(f'report: {page}')
+    if processes.is_first():
+        page = write_report(workdir)
+        _print_result(summary)
+        print(f'report: {page}')
 
 
 def prepare(config: config_dict.ConfigDict, workdir: pathlib.Path) -> None:
@@ -111,7 +120,8 @@ def evaluate(config: config_dict.ConfigDict, workdir: pathlib.Path) -> None:
     """Evaluates the selected student of the latest checkpoint on the test split."""
     run = assembly.assemble(config, workdir)
     ratio = results.write_predictions(run, positions.latest(run))
-    sealing.seal(workdir, ['predictions.jsonl'])
+    if processes.is_first():
+        sealing.seal(workdir, ['predictions.jsonl'])
     print(f'test accuracy: {ratio.value:.4f} ({ratio.numerator} of {ratio.denominator})')
     print(f'predictions: {workdir / "predictions.jsonl"}')
 

@@ -208,6 +208,16 @@ class Placement:
             return jax.device_put(tree, self._device)
         return jax.tree.map(_placed, tree, shardings)
 
+    def living(self, shapes: Any, shardings: Any) -> Any:
+        """Returns the shapes of arrays that live somewhere; on one device, just the shapes."""
+        if self.alone:
+            return shapes
+        return jax.tree.map(
+            lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+            shapes,
+            shardings,
+        )
+
     def made(self, make: Callable[..., Any], shardings: Callable[[Any], Any], *given: Any) -> Any:
         """Returns what a function makes, of which no device ever holds more than its part.
 
@@ -268,15 +278,7 @@ class Placement:
 
     def host(self, tree: Any) -> Any:
         """Returns arrays of NumPy, whole, in every process (a leaf at a time on the devices)."""
-
-        def get(leaf: Any) -> np.ndarray:
-            if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
-                if not leaf.is_fully_replicated:
-                    leaf = _gathered(self.everywhere)(leaf)
-                leaf = leaf.addressable_data(0)
-            return np.asarray(leaf)
-
-        return jax.tree.map(get, tree)
+        return jax.tree.map(whole, tree)
 
 
 @functools.lru_cache
@@ -288,6 +290,17 @@ def _mesh_of(devices: tuple[jax.Device, ...], data: int, fsdp: int) -> Mesh:
 
 def _mesh(devices: Sequence[jax.Device], data: int, fsdp: int) -> Mesh:
     return _mesh_of(tuple(devices), data, fsdp)
+
+
+def whole(leaf: Any) -> np.ndarray:
+    """Returns an array of NumPy, whole; all of several processes must ask for it."""
+    if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+        if not leaf.is_fully_replicated:
+            sharding = leaf.sharding
+            assert isinstance(sharding, NamedSharding)
+            leaf = _gathered(NamedSharding(sharding.mesh, PartitionSpec()))(leaf)
+        leaf = leaf.addressable_data(0)
+    return np.asarray(leaf)
 
 
 def _dividing(count: int, most: int) -> int:

@@ -35,6 +35,10 @@ collect_ignore = [
 ]
 
 
+# Needs eight devices; `tests/test_placement.py` runs it where there are.
+if 'device_count=8' not in os.environ['XLA_FLAGS']:
+    collect_ignore.append('support/on_meshes.py')
+
 # What takes longest starts first, so that no worker is left alone with it at the end.
 _LONG = (
     'tests/runs/test_run.py',
@@ -46,6 +50,8 @@ _LONG = (
     'tests/experiments/test_fields_read.py',
     'tests/runs/test_memory.py',
     'tests/runs/test_interrupted.py',
+    'tests/runs/test_meshes.py',
+    'tests/test_placement.py',
     'tests/benchmarks/test_benchmark.py',
     'tests/methods/test_lean.py',
 )

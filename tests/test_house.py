@@ -18,7 +18,7 @@ ROOMS = (
     ('errors', 'interruption', 'strict', 'writing', 'files', 'sums', 'bars', 'syntax'),
     ('losses',),
     ('models',),
-    ('ring', 'sampling', 'placement'),
+    ('ring', 'sampling', 'placement', 'processes'),
     ('data',),
     ('methods',),
     ('evaluation',),

@@ -11,8 +11,6 @@ chose may well be the latest one.
 import concurrent.futures
 import contextlib
 import functools
-import hashlib
-import json
 import logging as python_logging
 import os
 import pathlib
@@ -28,9 +26,10 @@ import orbax.checkpoint as ocp
 from absl import logging
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
+from qcrd_jax import processes
 from qcrd_jax.errors import InputError, reason
-
-Arrays = dict[str, Any]  # leaf name -> array
+from qcrd_jax.runs import digests
+from qcrd_jax.runs.digests import Arrays, distinct, named_leaves
 
 
 class UnreadableError(InputError):
@@ -88,6 +87,9 @@ class Checkpointer:
         if save is not None:
             with self._writing():
                 save.result()
+        if processes.several():
+            with self._writing():
+                self._manager.wait_until_finished()
 
     def steps(self) -> list[int]:
         """The steps that are committed, ascending, once the save in flight is."""
@@ -111,20 +113,38 @@ class Checkpointer:
                 f'{self._folder}: step {step} was not saved, for it is not later than those that '
                 f'are there ({there}); use another --workdir.'
             )
-        copies = {name: np.array(leaf) for name, leaf in _named_leaves(state).items()}
+        if processes.several():
+            with self._writing():
+                self._write_parts(step, named_leaves(state), metadata)
+            return
+        copies = {name: np.array(leaf) for name, leaf in named_leaves(state).items()}
         self._save = _writer().submit(self._write, step, copies, metadata)
 
     def _write(self, step: int, leaves: Arrays, metadata: dict[str, Any]) -> None:
         """Writes a checkpoint, and waits until it is committed."""
-        arrays, described = _distinct(leaves)
+        arrays, described = distinct(leaves)
+        self._hand_over(step, arrays, described, metadata)
+        self._manager.wait_until_finished()
+
+    def _write_parts(self, step: int, leaves: Arrays, metadata: dict[str, Any]) -> None:
+        """Starts writing what is spread over several processes: each writes its part."""
+        # Copies, for steps donate what is saved before it is written.
+        copies = {
+            name: jnp.copy(leaf) if isinstance(leaf, jax.Array) else np.array(leaf)
+            for name, leaf in leaves.items()
+        }
+        self._hand_over(step, *distinct(copies, spread=True), metadata)
+
+    def _hand_over(
+        self, step: int, arrays: Arrays, described: dict[str, Any], metadata: dict[str, Any]
+    ) -> None:
         record = {'step': step, 'metadata': metadata, 'arrays': described}
-        record['sha256'] = _digest_of_record(record)
+        record['sha256'] = digests.of_record(record)
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(arrays), record=ocp.args.JsonSave(record)
         )
         if not self._manager.save(step, args=items):
             raise OSError(f'Orbax passed over step {step}')
-        self._manager.wait_until_finished()
 
     def replace(self, step: int, state: Any, metadata: dict[str, Any]) -> None:
         """Saves another checkpoint in the place of the latest one, and removes those before it.
@@ -146,7 +166,8 @@ class Checkpointer:
 
         Args:
           like: returns, for the metadata of a checkpoint, a pytree of arrays or
-            `jax.ShapeDtypeStruct` in the shape of what was saved. Leaves that were equal may share
+            `jax.ShapeDtypeStruct` in the shape of what was saved; where these have a sharding, that
+            is where the arrays are restored to. Leaves that were equal may share
             a buffer in what comes back.
 
         Raises:
@@ -165,6 +186,8 @@ class Checkpointer:
                 raise
             except Exception as error:  # whatever Orbax makes of missing or mangled files
                 damaged[step] = reason(error)
+            if not processes.of_all(step not in damaged):
+                damaged.setdefault(step, 'another process could not read it')
                 logging.error(
                     '%s: checkpoint %d is damaged (%s); trying the one before it.',
                     self._folder,
@@ -226,7 +249,7 @@ class Checkpointer:
     def _read_record(self, step: int) -> dict[str, Any]:
         items = self._manager.restore(step, args=ocp.args.Composite(record=ocp.args.JsonRestore()))
         record = items['record']
-        if record.get('sha256') != _digest_of_record(record):
+        if record.get('sha256') != digests.of_record(record):
             raise OSError('its record is not what was saved')
         if 'step' not in record:
             raise InputError(
@@ -238,9 +261,11 @@ class Checkpointer:
         return record
 
     def _read_arrays(self, step: int, described: dict[str, Any], like: Any) -> Any:
-        leaves = _named_leaves(like)
+        leaves = named_leaves(like)
         target = {
-            described[name]['stored']: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+            described[name]['stored']: jax.ShapeDtypeStruct(
+                leaf.shape, leaf.dtype, sharding=_where(leaf, described[name])
+            )
             for name, leaf in leaves.items()
         }
         items = self._manager.restore(
@@ -248,7 +273,8 @@ class Checkpointer:
         )
         arrays = items['state']
         for name, array in arrays.items():
-            if _describe(np.asarray(array)) | {'stored': name} != described[name]:
+            entry = described[name]
+            if digests.describe(array, spread='sums' in entry) | {'stored': name} != entry:
                 raise OSError(f'the digest of {name} is not that of what was saved')
         treedef = jax.tree.structure(like)
         return jax.tree.unflatten(treedef, [arrays[described[name]['stored']] for name in leaves])
@@ -258,13 +284,14 @@ class Checkpointer:
         if not damaged:
             return
         self._manager.close()
-        for step in damaged:
+        for step in damaged if processes.is_first() else ():
             aside = self._folder.with_name(f'{self._folder.name}-damaged') / str(step)
             aside.parent.mkdir(exist_ok=True)
             while aside.exists():
                 aside = aside.with_name(f'{aside.name}-again')
             shutil.move(self._folder / str(step), aside)
             logging.error('%s: the damaged checkpoint was moved to %s.', self._folder, aside)
+        processes.of_all(True)  # the others wait
         self._manager = self._open()
 
 
@@ -310,8 +337,10 @@ def _aside(folder: pathlib.Path) -> pathlib.Path:
 def _finish_replacing(folder: pathlib.Path) -> None:
     """Puts a whole checkpoint that waits to replace another in its place; also after a kill."""
     aside = _aside(folder)
-    if not aside.is_dir():
+    if not processes.of_any(aside.is_dir()):
         return
+    if processes.several():
+        raise InputError(f'{folder}: one process was ended while it wrote; run one to finish that.')
     for new in [path for path in aside.iterdir() if path.name.isdigit()]:
         try:
             with Checkpointer(aside) as checkpointer:
@@ -329,45 +358,18 @@ def _finish_replacing(folder: pathlib.Path) -> None:
     shutil.rmtree(aside)
 
 
-def _distinct(leaves: Arrays) -> tuple[Arrays, dict[str, Any]]:
-    """The leaves, one of those that are equal, and what describes every leaf.
-
-    `stored` in a description is the name of the leaf that is stored for it.
-    """
-    arrays, described, stored = {}, {}, {}
-    for name, array in leaves.items():
-        entry = _describe(array)
-        first = stored.setdefault(json.dumps(entry), name)
-        if first == name:
-            arrays[name] = array
-        described[name] = entry | {'stored': first}
-    return arrays, described
-
-
-def _named_leaves(tree: Any) -> Arrays:
-    """Leaves by path, in the order of the tree; names that a file system takes."""
-    return {
-        jax.tree_util.keystr(path, simple=True, separator='.'): leaf
-        for path, leaf in jax.tree.leaves_with_path(tree)
-    }
-
-
-def _describe(array: np.ndarray) -> dict[str, Any]:
-    """Shape, type and digest of an array, as JSON."""
-    data = np.ascontiguousarray(array)
-    digest = hashlib.sha256(data.reshape(-1).view(np.uint8).data).hexdigest()
-    return {'shape': list(array.shape), 'dtype': str(array.dtype), 'sha256': digest}
-
-
-def _digest_of_record(record: dict[str, Any]) -> str:
-    content = {name: value for name, value in record.items() if name != 'sha256'}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+def _where(leaf: Any, entry: dict[str, Any]) -> jax.sharding.Sharding | None:
+    """Where an array is restored to; Orbax asks that of what several processes wrote."""
+    sharding = getattr(leaf, 'sharding', None)
+    if sharding is None and 'sums' in entry:
+        return jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    return sharding
 
 
 def _check_same_arrays(where: pathlib.Path, described: dict[str, Any], like: Any) -> None:
     """Distinguishes another architecture or method from damage."""
     expected = {
-        name: (list(leaf.shape), str(leaf.dtype)) for name, leaf in _named_leaves(like).items()
+        name: (list(leaf.shape), str(leaf.dtype)) for name, leaf in named_leaves(like).items()
     }
     saved = {name: (entry['shape'], entry['dtype']) for name, entry in described.items()}
     for name in sorted(expected.keys() | saved.keys()):

@@ -100,6 +100,26 @@ class MetricsLog:
         self._events[phase].write(step, numbers)
 
 
+class NoLog(MetricsLog):
+    """Writes nothing: of all but the first of several processes."""
+
+    def __init__(self) -> None:
+        pass
+
+    def close(self) -> None:
+        """Does nothing."""
+
+    def rewind(self, mark: Mark) -> None:
+        """Does nothing."""
+
+    def mark(self, step: int) -> Mark:
+        """Returns a mark that nobody reads."""
+        return Mark(step, 0, '')
+
+    def write(self, phase: str, step: int, values: dict[str, Any]) -> None:
+        """Does nothing."""
+
+
 def reopened(workdir: pathlib.Path, step: int) -> MetricsLog:
     """Opens the log of a run that has taken its last step, to log its test; an earlier one goes.
 

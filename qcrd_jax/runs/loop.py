@@ -17,7 +17,7 @@ import jax
 import numpy as np
 import tqdm
 
-from qcrd_jax import interruption
+from qcrd_jax import interruption, processes
 from qcrd_jax.errors import InputError
 from qcrd_jax.evaluation.answering import answer_accuracy
 from qcrd_jax.evaluation.metrics import Ratio
@@ -32,7 +32,7 @@ from qcrd_jax.runs import workdir as workdirs
 from qcrd_jax.runs.checkpoint import Checkpointer, UnreadableError
 from qcrd_jax.runs.exhaustion import explains
 from qcrd_jax.runs.group import Group, Records, group_of, placed
-from qcrd_jax.runs.log import MetricsLog
+from qcrd_jax.runs.log import MetricsLog, NoLog
 from qcrd_jax.runs.position import Best, Position
 from qcrd_jax.runs.prefetch import Prefetched
 from qcrd_jax.runs.pretrained import Pretrained
@@ -75,7 +75,7 @@ def train(runs: Sequence[Run]) -> list[Position]:
     """
     steps, runs = runs[0].config.train.steps, placed(runs)
     saved = {run.workdir: positions.saved_bytes(run) for run in runs}
-    disk.check(saved)
+    processes.by_first(disk.check, saved)
     _ = [run.fingerprint for run in runs]  # takes long for many questions, and may be interrupted
     with contextlib.ExitStack() as stack:
         stack.enter_context(interruption.polling())
@@ -111,7 +111,7 @@ def _open(stack: contextlib.ExitStack, run: Run) -> tuple[Records, _Begun]:
     except UnreadableError:
         if not run.config.train.restart:
             raise
-    workdirs.set_aside(run.workdir)
+    processes.by_first(workdirs.set_aside, run.workdir)
     return _opened(stack, run)
 
 
@@ -119,11 +119,11 @@ def _opened(stack: contextlib.ExitStack, run: Run) -> tuple[Records, _Begun]:
     with contextlib.ExitStack() as own:
         checkpointer = own.enter_context(Checkpointer(workdirs.checkpoints(run.workdir)))
         position = positions.restore(run, checkpointer)
-        log = own.enter_context(MetricsLog(run.workdir))
+        log = own.enter_context(MetricsLog(run.workdir) if processes.is_first() else NoLog())
         records, begun = Records(run, checkpointer, log), position
         if position is not None:
             log.rewind(position.log)
-            shutil.rmtree(workdirs.pretraining(run.workdir), ignore_errors=True)  # after a kill
+            _forget_pretraining(run)  # after a kill
             print(f'resuming from step {position.step}', flush=True)
             step = position.step
             if _is_due(run, step) and position.validated < step:  # it was interrupted in that
@@ -131,7 +131,7 @@ def _opened(stack: contextlib.ExitStack, run: Run) -> tuple[Records, _Begun]:
         elif run.discriminator is not None:
             begun = pretraining.begin(run, log)
         else:
-            workdirs.refuse_remains(run.workdir)
+            processes.by_first(workdirs.refuse_remains, run.workdir)
         stack.push(own.pop_all())
     return records, begun
 
@@ -166,8 +166,13 @@ def _start(records: Records, theta_0: Params, pretrained: Pretrained | None) -> 
     position = positions.first(run, theta_0, log.mark(0), discriminator, separation)
     positions.save(run, records.checkpointer, position)
     records.checkpointer.wait()  # so that lines of the log imply a checkpoint
-    shutil.rmtree(workdirs.pretraining(run.workdir), ignore_errors=True)
+    _forget_pretraining(run)
     return position
+
+
+def _forget_pretraining(run: Run) -> None:
+    if processes.is_first():
+        shutil.rmtree(workdirs.pretraining(run.workdir), ignore_errors=True)
 
 
 def _advance(records: Sequence[Records], taken: list[Position], limit: int) -> list[Position]:
@@ -216,7 +221,12 @@ def _advance(records: Sequence[Records], taken: list[Position], limit: int) -> l
     saved = time.monotonic()
     with (
         tqdm.tqdm(
-            total=settings.steps, initial=ahead.step, desc=what, unit='step', mininterval=1
+            total=settings.steps,
+            initial=ahead.step,
+            desc=what,
+            unit='step',
+            mininterval=1,
+            disable=not processes.is_first(),
         ) as bar,
         Prefetched(
             group.prepared,
@@ -227,12 +237,14 @@ def _advance(records: Sequence[Records], taken: list[Position], limit: int) -> l
             while ahead.step < limit:
                 stop = stop_after(ahead.step)
                 ahead = _window(group, ahead, stop, made, bar)
+                processes.agree_on_signals()
                 interruption.check()
                 if _is_due(records[0].run, stop):
                     ahead = _validated(group, ahead, bar)
                 minutes = (time.monotonic() - saved) / 60
                 due = stop % settings.checkpoint_every == 0
-                if (due and minutes >= settings.checkpoint_minutes) or stop == limit:
+                late = due and processes.agreed(minutes >= settings.checkpoint_minutes)
+                if late or stop == limit:
                     save()
                     saved = time.monotonic()
         except Interrupted as error:
@@ -289,7 +301,8 @@ def _is_done(taken: Metrics) -> bool:
 @contextlib.contextmanager
 def _said(compiles: bool, bar: tqdm.tqdm) -> Iterator[None]:
     """Says in the bar that a program is compiled, while it is."""
-    usual = bar.desc
+    compiles = compiles and not bar.disable
+    usual = bar.desc if compiles else ''
     if compiles:
         bar.set_description(f'{usual} (compiling)')
     yield

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from qcrd_jax import processes
 from qcrd_jax.data import batches
 from qcrd_jax.errors import in_units, is_exhaustion
 from qcrd_jax.methods import compiled, programs
@@ -241,9 +242,9 @@ def check(
     asked = progress, batch, key, fixed_generator
     working = _most(program.all(*asked, largest=run.corpus.lengths, steps=steps))
     there = free()
-    if working is not None and working > there:
+    if processes.of_any(working is not None and working > there):
         why = (
-            f' before the first step, which takes {in_units(working)} beside the '
+            f' before the first step, which takes {in_units(working or 0)} beside the '
             f'{in_units(parameter_bytes(progress))} that are kept, of {in_units(there)} free'
         )
         raise out_of_memory(run.config, 'training', why, run.corpus.lengths)

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from qcrd_jax.errors import InputError
 from qcrd_jax.evaluation.scoring import Separation
@@ -91,7 +90,9 @@ def shape(run: Run, finished: bool = False) -> dict[str, Any]:
     """
     progress = run.progress_shape
     left = _what_is_left(progress) if finished else progress
-    return {'progress': left, 'best': progress.state.params}
+    saved = {'progress': left, 'best': progress.state.params}
+    where = {'progress': run.layout(left), 'best': run.placement.parameters(saved['best'])}
+    return run.placement.living(saved, where)
 
 
 def _what_is_left(progress: Progress) -> Progress:
@@ -150,7 +151,7 @@ def restore(run: Run, checkpointer: Checkpointer) -> Position | None:
         return None
     metadata = restored.metadata
     workdirs.check_origin(run.workdir, run.config, run.fingerprint, metadata, restored.step)
-    best = jax.tree.map(np.asarray, restored.state['best'])
+    best = run.placement.host(restored.state['best'])
     separation = metadata['separation']
     return Position(
         step=restored.step,
@@ -166,7 +167,7 @@ def restore(run: Run, checkpointer: Checkpointer) -> Position | None:
 
 def _placed(run: Run, progress: Progress) -> Progress:
     """A restored progress where it lives, in buffers of its own."""
-    own = jax.tree.map(jnp.array, progress)
+    own = jax.tree.map(jnp.copy, progress)  # equal ones share one
     if run.placement.alone:
         return own
     return run.placement.placed(own, run.layout(own))

@@ -21,13 +21,14 @@ import safetensors.numpy
 from absl import logging
 from ml_collections import config_dict
 
-from qcrd_jax import files, syntax
+from qcrd_jax import files, processes, syntax
 from qcrd_jax.data import caching
 from qcrd_jax.errors import InputError, in_units
 from qcrd_jax.evaluation.scoring import Separation
 from qcrd_jax.methods.state import DiscriminatorState
 from qcrd_jax.models.discriminator import Discriminator
 from qcrd_jax.models.protocol import Params, parameter_bytes
+from qcrd_jax.placement import whole
 
 _ARRAYS, _RECORD = 'discriminator.safetensors', 'record.json'  # files of a folder
 
@@ -106,7 +107,7 @@ def _digest_of(params: Params) -> str:
     """Of names, shapes, types and bits."""
     digest = hashlib.sha256()
     for name, leaf in _named(params):
-        array = np.asarray(leaf)
+        array = whole(leaf)
         digest.update(f'{name} {array.shape} {array.dtype}'.encode())
         digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
@@ -153,6 +154,9 @@ def keep(
       reserved: bytes of the disk that must stay free.
     """
     folder, size = _folder(config, key), parameter_bytes(pretrained.state)
+    pretrained = pretrained._replace(state=jax.tree.map(whole, pretrained.state))
+    if not processes.is_first():
+        return
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         if (free := shutil.disk_usage(folder.parent).free) < size + reserved:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import tqdm
 
-from qcrd_jax import interruption
+from qcrd_jax import interruption, processes
 from qcrd_jax.data import batches
 from qcrd_jax.data.batches import BatchStream
 from qcrd_jax.errors import InputError
@@ -82,7 +82,7 @@ def begin(run: Run, log: MetricsLog) -> Pretraining:
         resumed = _resume(run, log, checkpointer)
         if resumed is not None:
             return resumed
-        workdirs.refuse_remains(run.workdir)
+        processes.by_first(workdirs.refuse_remains, run.workdir)
         begun = Pretraining(run, log)
         _save(begun, checkpointer)
         return begun
@@ -92,7 +92,9 @@ def _resume(run: Run, log: MetricsLog, checkpointer: Checkpointer) -> Pretrainin
     """Returns what the latest checkpoint holds; None where there is none."""
 
     def shape(metadata: dict[str, Any]) -> Any:
-        return _shape(run) if metadata['log']['step'] else _NOTHING
+        place = run.placement
+        shapes = _shape(run) if metadata['log']['step'] else _NOTHING
+        return place.living(shapes, place.parameters(shapes))
 
     restored = checkpointer.restore(shape)
     if restored is None:
@@ -187,7 +189,7 @@ def _found_or_started(begun: Pretraining, make: Callable[[], Params]) -> Pretrai
         data = discriminator_data.digest(run.config, run.corpus)
         key = pretrained.key(run.config, data, run.discriminator, params)
         found = pretrained.find(run.config, key, _shape(run))
-        if found is not None:
+        if processes.of_all(found is not None) and found is not None:
             for record in found.lines:
                 values = {name: record[name] for name in record if name not in ('phase', 'step')}
                 begun.log.write(record['phase'], record['step'], values)
@@ -227,7 +229,8 @@ def _finished(reached: Pretraining, data: DiscriminatorData, reserved: int) -> P
     print(separation, flush=True)
     # Of online updates, which are counted from here on, there were none.
     state = dataclasses.replace(state, updates=jnp.int32(0))
-    done = Pretrained(state, separation, metrics_log.read(run.workdir, _PHASE))
+    lines = metrics_log.read(run.workdir, _PHASE) if processes.is_first() else []
+    done = Pretrained(state, separation, lines)
     if reached.key:
         pretrained.keep(run.config, reached.key, done, reserved=reserved)
     return done
@@ -300,7 +303,10 @@ def _advance(
             ]
             bar.update()
             after, minutes = step + 1, (time.monotonic() - saved) / 60
-            due = after % _LOG_EVERY == 0 and minutes >= config.train.checkpoint_minutes
+            due = after % _LOG_EVERY == 0
+            if due:
+                processes.agree_on_signals()
+                due = processes.agreed(minutes >= config.train.checkpoint_minutes)
             if due or interruption.requested():
                 for each, checkpointer in zip(whole(), checkpointers, strict=True):
                     _save(each, checkpointer)
@@ -330,7 +336,10 @@ def _added(reached: Pretraining, taken: Metrics, seconds: float) -> Pretraining:
 
 def _bar(first: int, steps: int, count: int) -> tqdm.tqdm:
     what = 'discriminator' if count == 1 else f'{count} discriminators'
-    return tqdm.tqdm(initial=first, total=steps, desc=what, unit='step', mininterval=1.0)
+    first_only = not processes.is_first()
+    return tqdm.tqdm(
+        initial=first, total=steps, desc=what, unit='step', mininterval=1.0, disable=first_only
+    )
 
 
 def _stream(run: Run, data: DiscriminatorData) -> BatchStream:

@@ -1,13 +1,13 @@
 """What a trained run leaves behind: test accuracy, predictions, scores, export, summary."""
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
-from qcrd_jax import files, interruption
+from qcrd_jax import files, interruption, processes
 from qcrd_jax.data import batches
 from qcrd_jax.data.corpus import Corpus
 from qcrd_jax.evaluation import scoring
@@ -38,7 +38,7 @@ def finish(run: Run, position: Position, *, timed: bool = True) -> dict[str, Any
       timed: whether the sampling of negatives is timed by itself.
 
     Returns:
-      The summary, as `summary.json` has it.
+      The summary, as `summary.json` has it; {} in all but the first of several processes.
     """
     workdir, steps = run.workdir, run.config.train.steps
     with interruption.polling():
@@ -47,15 +47,18 @@ def finish(run: Run, position: Position, *, timed: bool = True) -> dict[str, Any
         export(run, position)
         ratio = write_predictions(run, position)
         counts = {'accuracy': ratio.value, 'correct': ratio.numerator, 'total': ratio.denominator}
-        with metrics_log.reopened(workdir, steps) as log:
-            log.write('test', position.best.step, counts)
+        if processes.is_first():
+            with metrics_log.reopened(workdir, steps) as log:
+                log.write('test', position.best.step, counts)
         if run.discriminator is not None:
             write_scores(run, position)
         write_case_study(run, position)
-        summary = summarize(run, position, ratio, sampling)
-        sealing.seal(workdir, sealing.RESULTS[:-1])  # where the summary is, they are listed
-        files.write_json(workdir / 'summary.json', summary)
-        sealing.seal(workdir)
+        summary = {}
+        if processes.is_first():
+            summary = summarize(run, position, ratio, sampling)
+            sealing.seal(workdir, sealing.RESULTS[:-1])  # where the summary is, they are listed
+            files.write_json(workdir / 'summary.json', summary)
+            sealing.seal(workdir)
         _let_go(run, position)
     return summary
 
@@ -84,7 +87,7 @@ def write_predictions(run: Run, position: Position) -> Ratio:
     }
     examples = run.corpus.examples['test']
     verdicts, ratio = answer_accuracy(texts, examples, run.corpus.answer_type)
-    files.write_jsonl(
+    _write_jsonl(
         run.workdir / 'predictions.jsonl',
         (
             {
@@ -129,8 +132,8 @@ def write_scores(run: Run, position: Position) -> None:
     for temperature, (_, values) in sampled.items():
         scores[f'student_t{temperature}'] = values
     scores['auc'] = roc_auc(scores['teacher_positive'], scores['teacher_negative'])
-    files.write_json(run.workdir / 'scores.json', scores)
-    files.write_jsonl(
+    _write_json(run.workdir / 'scores.json', scores)
+    _write_jsonl(
         run.workdir / 'examples.jsonl',
         (_example(run.corpus, int(i), positive[i], negative[i], sampled) for i in _shown(run)),
     )
@@ -157,7 +160,7 @@ def write_case_study(run: Run, position: Position) -> None:
         for temperature in config.evaluation.case_temperatures
     }
     examples = [corpus.examples['test'][int(i)] for i in shown]
-    files.write_jsonl(
+    _write_jsonl(
         run.workdir / 'case_study.jsonl',
         (
             {
@@ -188,7 +191,9 @@ def export(run: Run, position: Position) -> pathlib.Path:
     """
     folder = run.workdir / 'hf'
     scales.check(position.best.params, position.scales)
-    huggingface.save_student(folder, run.student.config, position.best.params, run.corpus.tokenizer)
+    if processes.is_first():
+        params, tokenizer = position.best.params, run.corpus.tokenizer
+        huggingface.save_student(folder, run.student.config, params, tokenizer)
     return folder
 
 
@@ -240,6 +245,16 @@ def summarize(run: Run, position: Position, ratio: Ratio, sampling: float | None
             parameter_count(discriminator.params) if discriminator else None
         ),
     }
+
+
+def _write_json(path: pathlib.Path, value: Any) -> None:
+    if processes.is_first():
+        files.write_json(path, value)
+
+
+def _write_jsonl(path: pathlib.Path, records: Iterable[dict[str, Any]]) -> None:
+    if processes.is_first():
+        files.write_jsonl(path, records)
 
 
 def _mean(records: Sequence[dict[str, Any]], name: str) -> float | None:

@@ -1,11 +1,13 @@
 """`run.py` on several devices, and from one mesh to another."""
 
 import json
+import socket
+import time
 
 import numpy as np
 import pytest
 
-from tests.support.runs import Workbench, last_checkpoint, reached, read_metrics
+from tests.support.runs import PATIENCE, Workbench, last_checkpoint, reached, read_metrics
 
 FLAGS = ('--config.train.batch_size=8', '--config.discriminator.batch_size=8')
 ALONE = ('--config.mesh.data=1',)
@@ -29,7 +31,7 @@ def assert_same_run(workdir, expected):
     (step, arrays, _), (last, wanted, _) = last_checkpoint(workdir), last_checkpoint(expected)
     assert step == last and arrays.keys() == wanted.keys()
     for name, array in arrays.items():
-        difference = np.abs(array.astype(np.float64) - wanted[name])
+        difference = np.abs(np.asarray(array, np.float64) - np.asarray(wanted[name]))
         # AdamW's first steps are as long where a gradient is next to nothing, and rounded away.
         assert difference.max(initial=0) <= LONGEST, name
         assert difference.mean() <= LONGEST / 100, name
@@ -69,3 +71,63 @@ def test_answers_are_those_of_one_device(bench, alone):
     wanted = [json.loads(line) for line in before.splitlines()]
     assert [each['prediction'] for each in answers] == [each['prediction'] for each in wanted]
     assert [each['rationale'] for each in answers] == [each['rationale'] for each in wanted]
+
+
+HEARTBEAT = 10
+
+
+def start_two(bench, workdir):
+    with socket.create_server(('localhost', 0)) as server:
+        port = server.getsockname()[1]
+    return [
+        bench.start(
+            workdir,
+            *FLAGS,
+            '--config.mesh.data=2',
+            '--config.mesh.fsdp=4',
+            f'--process={place}/2@localhost:{port}',
+            f'--heartbeat={HEARTBEAT}',
+            name=f'{place}-',
+        )
+        for place in range(2)
+    ]
+
+
+def wait_for(condition, workdir, processes):
+    deadline = time.monotonic() + PATIENCE
+    while not condition(workdir):
+        for place, process in enumerate(processes):
+            assert process.poll() is None, (workdir / f'{place}-stderr').read_text()[-3000:]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_two_processes_of_four_devices(bench, alone):
+    workdir, two = bench.folder / 'two', Workbench(bench.folder, devices=4)
+    started = start_two(two, workdir)
+    try:
+        wait_for(reached('train', 3), workdir, started)
+        started[1].kill()
+        began = time.monotonic()
+        assert started[0].wait(timeout=HEARTBEAT + 20) != 0
+        assert time.monotonic() - began < HEARTBEAT + 20
+        last = (workdir / '0-stderr').read_text().replace('\r', '\n').splitlines()
+        assert last[-1].startswith('error: another process of this run ended;')
+        assert 'stack trace' not in '\n'.join(last) and 'Fatal' not in '\n'.join(last)
+    finally:
+        for process in started:
+            process.kill()
+    # One device resumes what two processes wrote, and they what it wrote.
+    bench.kill_when(reached('train', 6), workdir, *FLAGS, *ALONE)
+    assert 'resuming from step' in (workdir / 'stdout').read_text()
+    started = start_two(two, workdir)
+    try:
+        codes = [process.wait(timeout=PATIENCE) for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    assert codes == [0, 0], (workdir / '0-stderr').read_text()[-3000:]
+    assert 'resuming from step' in (workdir / '0-stdout').read_text()
+    assert_same_run(workdir, alone)
+    assert (workdir / 'hf/model.safetensors').exists()
+    assert (workdir / 'report/index.html').exists()

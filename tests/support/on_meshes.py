@@ -24,7 +24,7 @@ from qcrd_jax.methods.rationales import NegativeSampling
 from qcrd_jax.methods.state import DiscriminatorState, TrainState
 from qcrd_jax.models import DecoderStudent, Discriminator, T5Student
 from qcrd_jax.placement import Placement, one_device
-from tests.support import small
+from tests.support import small, toys
 
 assert jax.device_count() == 8, 'run by tests/test_placement.py'
 
@@ -89,7 +89,7 @@ class Batches:
     fitted = __getitem__
 
 
-def beginning(method, placement):
+def beginning(method, placement, key=KEY):
     student = method.student
     learner = getattr(method, 'discriminator', None)
 
@@ -103,7 +103,7 @@ def beginning(method, placement):
         state = TrainState.create(theta, method.optimizer, discriminator)
         return Progress(state, programs.ring_of(method, jax.tree.map(jnp.copy, theta)))
 
-    return placement.made(jax.jit(make), functools.partial(placed.layout, placement), KEY)
+    return placement.made(jax.jit(make), functools.partial(placed.layout, placement), key)
 
 
 def taken(method, placement, steps=STEPS):
@@ -249,3 +249,35 @@ def test_answers_and_scores_depend_on_no_mesh(student, mesh):
         return scoring.score(discriminator, there, *ids, None, place)
 
     np.testing.assert_allclose(scored(placement), scored(one_device()), atol=1e-6)
+
+
+def test_seeds_on_devices_of_their_own_say_nothing_to_each_other():
+    method, count, base = make_method('qcrd', STUDENTS['t5']), 4, Placement.of(8, 1)
+    places = [base.of_seed(place, count) for place in range(count)]
+    together = Placement.of_seeds(places)
+    assert together.mesh.size == 4 and len({place.mesh for place in places}) == 4
+    keys = [jax.random.key(seed) for seed in range(count)]
+    begun = [
+        jax.device_put(beginning(method, one_device(), key), place.mesh.devices.flat[0])
+        for key, place in zip(keys, places, strict=True)
+    ]
+    singles = []
+    for single, key in zip(begun, keys, strict=True):
+        progress = jax.tree.map(jnp.copy, single)
+        made = compiled.programs_of(method)
+        for step in range(0, STEPS, LAG):
+            progress, _, _ = made.advance(progress, Batches(), key, step, STEPS)
+        singles.append(jax.device_get(progress))
+    made = compiled.programs_of(programs.over_seeds(method), together)
+    progress = programs.stack(begun, together)
+    batches = programs.StackedBatches([Batches()] * count)
+    for step in range(0, STEPS, LAG):
+        progress, _, _ = made.advance(progress, batches, jnp.stack(keys), step, STEPS)
+    for place, single in enumerate(singles):
+        apart = programs.unstack(progress, place, together)
+        assert apart.state.params['embedding'].devices() == set(places[place].mesh.devices.flat)
+        toys.assert_trees_close(jax.device_get(apart), single, atol=1e-5)
+    ready = made.placed(made.prepared(batches, 0, LAG))
+    asked = progress, ready.batches[0], jnp.stack(keys)
+    for each in made.all(*asked, largest=SHAPE, steps=LAG):
+        assert program.collectives(each.as_text()) == {}

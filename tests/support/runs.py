@@ -54,10 +54,12 @@ class Workbench:
             else '',
         }
 
-    def start(self, workdir: pathlib.Path, *flags: str) -> subprocess.Popen:
+    def start(self, workdir: pathlib.Path, *flags: str, name: str = '') -> subprocess.Popen:
+        """Starts a process, whose output goes to the workdir, in files that begin with a name."""
         workdir.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, 'run.py', f'--config={self.config}', f'--workdir={workdir}']
-        with open(workdir / 'stdout', 'w') as out, open(workdir / 'stderr', 'w') as err:
+        output, errors = (workdir / f'{name}{stream}' for stream in ('stdout', 'stderr'))
+        with open(output, 'w') as out, open(errors, 'w') as err:
             return subprocess.Popen(
                 [*command, *flags], cwd=REPOSITORY, stdout=out, stderr=err, env=self._environment
             )
