@@ -50,6 +50,7 @@ class Case:
     lag: int = 5
     accumulate: int = 1
     remat: bool = True
+    together: bool = True
 
 
 def measure(case: Case) -> dict[str, Any]:
@@ -70,8 +71,7 @@ def measure(case: Case) -> dict[str, Any]:
     seconds = time.perf_counter() - begun
     names = ('sampling', 'learning') if len(found) > 1 else ('step',)
     kept = sum(
-        leaf.dtype.itemsize * int(np.prod(leaf.sharding.shard_shape(leaf.shape)))
-        for leaf in jax.tree.leaves(progress)
+        leaf.dtype.itemsize * int(np.prod(_part(leaf))) for leaf in jax.tree.leaves(progress)
     )
     return {
         'case': dataclasses.asdict(case),
@@ -88,10 +88,15 @@ def measure(case: Case) -> dict[str, Any]:
     }
 
 
+def _part(leaf: Any) -> tuple[int, ...]:
+    """The shape of what one device holds."""
+    return leaf.sharding.shard_shape(leaf.shape) if leaf.sharding else leaf.shape
+
+
 def _method(case: Case) -> Method:
     config = configuration.base_config()
     config.method = case.method
-    config.negatives.lag = case.lag
+    config.negatives.update(lag=case.lag, together=case.together)
     config.train.accumulate = case.accumulate
     entry, architecture = METHODS[case.method], architectures.named(case.size, case.version)
     student = architectures.student_of(architecture, jnp.bfloat16)
@@ -141,10 +146,10 @@ def _batch(case: Case) -> dict[str, np.ndarray]:
 def row(found: dict[str, Any]) -> str:
     """A row of the table of docs/scale.md."""
     case = Case(**found['case'])
-    parts = [each['memory'] for each in found['programs'].values()]
-    most = max(each['total'] for each in parts)
+    made = found['programs'].items()
+    memory = ', '.join(f'{name} {each["memory"]["total"] / 1e9:.1f}' for name, each in made)
     talk = []
-    for name, each in found['programs'].items():
+    for name, each in made:
         listed = ', '.join(
             f'{value["count"]} {kind} ({value["bytes"] / 1e9:.2f} GB)'
             for kind, value in sorted(each['collectives'].items())
@@ -152,7 +157,7 @@ def row(found: dict[str, Any]) -> str:
         talk.append(f'{name}: {listed or "none"}')
     return (
         f'| {case.version} {case.size}, {case.method} | {case.devices // case.fsdp} x {case.fsdp} '
-        f'| {case.batch} | {case.lag} | {found["kept"] / 1e9:.1f} | {most / 1e9:.1f} '
+        f'| {case.batch} | {case.lag} | {found["kept"] / 1e9:.1f} | {memory} '
         f'| {found["compile_seconds"]:.0f} | {"; ".join(talk)} |'
     )
 
@@ -164,8 +169,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     for field in dataclasses.fields(Case):
         kind = flags.at_least(1) if isinstance(field.default, int) else str
-        if field.name == 'remat':
-            parser.add_argument('--no-remat', dest='remat', action='store_false')
+        if isinstance(field.default, bool):
+            parser.add_argument(f'--no-{field.name}', dest=field.name, action='store_false')
         else:
             parser.add_argument(f'--{field.name}', type=kind, default=field.default)
     parser.add_argument('--json', type=pathlib.Path, metavar='FILE', help='write the result here')

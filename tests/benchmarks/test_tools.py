@@ -307,3 +307,54 @@ def test_a_folder_without_the_package_is_no_checkout(tmp_path, capsys):
         with pytest.raises(SystemExit):
             main([f'--old={tmp_path}'])
         assert 'is no checkout of this project' in capsys.readouterr().err
+
+
+TALK = """HloModule m
+
+%layer (x: f32[8,4]) -> f32[8,4] {
+  %x = f32[8,4]{1,0} parameter(0)
+  %gathered = (bf16[2,8]{1,0}, f32[3]{0}) all-gather(%x, %x), dimensions={0}
+  ROOT %out = f32[8,4]{1,0} all-reduce(%x), to_apply=%sum
+}
+
+%more (x: f32[8,4]) -> pred[] {
+  %x = f32[8,4]{1,0} parameter(0)
+  ROOT %done = pred[] all-reduce(%x), to_apply=%sum
+}
+
+ENTRY %main (x: f32[8,4]) -> f32[8,4] {
+  %x = f32[8,4]{1,0} parameter(0)
+  %known = f32[8,4]{1,0} while(%x), body=%layer, backend_config={"known_trip_count":{"n":"12"}}
+  %unknown = f32[8,4]{1,0} while(%x), condition=%more, body=%layer
+  ROOT %started = f32[8,4]{1,0} all-reduce-start(%x), to_apply=%sum
+}
+"""
+
+
+def test_collectives_are_counted_as_often_as_they_run():
+    from benchmarks import program
+
+    found = program.collectives(TALK, unknown_trips=3)
+    turns, gathered, reduced = 12 + 3, 2 * 8 * 2 + 3 * 4, 8 * 4 * 4
+    assert found == {
+        'all-gather': {'count': turns, 'bytes': turns * gathered},
+        'all-reduce': {'count': turns + 3 + 1, 'bytes': (turns + 1) * reduced + 3},
+    }
+
+
+def test_scale_compiles_what_it_says_without_any_weight():
+    from benchmarks import scale
+
+    case = scale.Case('tiny', 'v1.0', 'qcrd', 'tiny', devices=1, fsdp=1, batch=2, lag=2)
+    found = scale.measure(case)
+    student = architectures.named('tiny', 'v1.0')
+    params = jax.eval_shape(architectures.student_of(student, jnp.bfloat16).init, jax.random.key(0))
+    count = sum(leaf.size for leaf in jax.tree.leaves(params))
+    assert found['parameters'] == count
+    # Parameters and moments of student and discriminator, and a ring of two in bfloat16.
+    assert 12 * count + 2 * 2 * count < found['kept'] < 2 * (12 + 2 * 2) * count
+    assert found['programs'].keys() == {'sampling', 'learning'}
+    for each in found['programs'].values():
+        assert each['collectives'] == {}
+        assert each['memory']['arguments'] >= found['kept'] / 8
+    assert scale.row(found).startswith('| v1.0 tiny, qcrd | 1 x 1 | 2 | 2 |')
