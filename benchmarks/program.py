@@ -125,7 +125,7 @@ def collectives(text: str, unknown_trips: int = 1) -> dict[str, dict[str, int]]:
                 total = found.setdefault(each, [0, 0])
                 total[0] += count
                 total[1] += size
-        return tuple((each, *total) for each, total in found.items())
+        return tuple((each, count, size) for each, (count, size) in found.items())
 
     return {each: {'count': count, 'bytes': size} for each, count, size in talk(entry)}
 

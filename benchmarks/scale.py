@@ -16,7 +16,7 @@ import os
 import pathlib
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -100,7 +100,7 @@ def _method(case: Case) -> Method:
     config.train.accumulate = case.accumulate
     entry, architecture = METHODS[case.method], architectures.named(case.size, case.version)
     student = architectures.student_of(architecture, jnp.bfloat16)
-    student = dataclasses.replace(student, remat=case.remat)
+    student = dataclasses.replace(cast(Any, student), remat=case.remat)
     discriminator = None
     if entry.weighs(config):
         discriminator = Discriminator(_encoder(case, student))
@@ -113,7 +113,7 @@ def _encoder(case: Case, student: Any) -> Encoder:
     ids = {name: getattr(student, name) for name in ('vocab_size', 'pad_id', 'eos_id')}
     architecture = dataclasses.replace(architectures.named(case.discriminator, 'v1.0'), **ids)
     encoder = architectures.student_of(architecture, jnp.bfloat16).encoder
-    return dataclasses.replace(encoder, remat=case.remat)
+    return dataclasses.replace(cast(Any, encoder), remat=case.remat)
 
 
 def _beginning(method: Any, key: jax.Array) -> Progress:

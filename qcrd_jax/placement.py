@@ -76,14 +76,14 @@ class Placement:
 
     def of_seed(self, place: int, count: int) -> 'Placement':
         """Returns the placement of one of so many seeds by itself: on its device."""
-        devices = list(self.mesh.devices.flat)
+        devices = self._devices
         used = _dividing(count, len(devices))
         return Placement(_mesh([devices[place * used // count]], 1, 1))
 
     @classmethod
     def of_seeds(cls, each: Sequence['Placement']) -> 'Placement':
         """Returns the placement of seeds in one program, by those of each (`of_seed`)."""
-        devices = list(dict.fromkeys(place.mesh.devices.flat[0] for place in each))
+        devices = list(dict.fromkeys(place._devices[0] for place in each))
         used = _dividing(len(each), len(devices))
         return cls(_mesh(devices[:used], used, 1), seeds=True)
 
@@ -98,6 +98,11 @@ class Placement:
         return self.mesh.size == 1
 
     # --- Where trees live -------------------------------------------------------------------------
+
+    @property
+    def _devices(self) -> list[jax.Device]:
+        assert isinstance(self.mesh, Mesh)
+        return list(self.mesh.devices.flat)
 
     @property
     def everywhere(self) -> NamedSharding:
@@ -234,7 +239,7 @@ class Placement:
     @property
     def _device(self) -> jax.Device | None:
         """The one device; None where it is the first, on which all else is that names none."""
-        device = self.mesh.devices.flat[0]
+        device = self._devices[0]
         return None if device == jax.local_devices()[0] else device
 
     def joined(self, trees: Sequence[Any], axis: int = 0) -> Any:
@@ -247,7 +252,7 @@ class Placement:
         if self.alone:
             trees = [jax.device_put(tree, self._device) for tree in trees]
             return jax.tree.map(lambda *leaves: jnp.stack(leaves, axis), *trees)
-        devices, each = list(self.mesh.devices.flat), len(trees) // self.mesh.size
+        devices, each = self._devices, len(trees) // self.mesh.size
 
         def join(*leaves: jax.Array) -> jax.Array:
             there = [

@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import numpy as np
@@ -25,7 +25,6 @@ from jax.experimental import multihost_utils
 from qcrd_jax import interruption
 from qcrd_jax.errors import InputError
 
-T = TypeVar('T')
 _TEXT = 4096  # bytes of a message that is handed on
 _WATCHED = 'QCRD_WATCHED_BY'  # variable: the process that watches this one
 _LOST = 'error: another process of this run ended; run the same command again to resume.'
@@ -149,11 +148,9 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
-def agreed(value: T) -> T:
-    """Returns the value of the first process: a number or a truth value."""
-    if not several():
-        return value
-    return type(value)(multihost_utils.broadcast_one_to_all(np.asarray(value)))
+def agreed(value: bool) -> bool:
+    """Returns what the first process says."""
+    return bool(multihost_utils.broadcast_one_to_all(np.asarray(value))) if several() else value
 
 
 def of_any(value: bool) -> bool:

@@ -280,7 +280,7 @@ def _run(
         )
 
     spread, cache = rows[:5], _spread(student, place, rows.cache)
-    rows = _Rows(*place.constrained(spread, place.rows(spread)), rows.position, cache)
+    rows = _Rows._make((*place.constrained(spread, place.rows(spread)), rows.position, cache))
     rows = lax.while_loop(
         lambda rows: (rows.position < length) & (jnp.sum(~rows.finished) > enough), advance, rows
     )
@@ -317,7 +317,7 @@ def _resized(
         cache = lengthen(cast, cache, length)
     own = places, keys, token, finished, ids
     cache = _spread(student, place, cache)
-    return _Rows(*place.constrained(own, place.rows(own)), rows.position, cache)
+    return _Rows._make((*place.constrained(own, place.rows(own)), rows.position, cache))
 
 
 def _stacked(function: Callable[..., jax.Array], axes: Any, *trees: Any) -> Any:

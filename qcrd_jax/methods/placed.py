@@ -84,11 +84,7 @@ class _Placed:
             return self.method.sample(generators, batches, keys)
         place, student = self.placement, self.student
         if place.seeds:
-            lead = keys.ndim - 1
-            generators, batches = (
-                place.constrained(tree, place.rows(tree, lead)) for tree in (generators, batches)
-            )
-            return self.method.sample(generators, batches, keys)
+            return self._sampled_by_seeds(generators, batches, keys)
         # Cast before they are gathered: what is computed with them is the same.
         generators = student.narrowed(generators, student.encoder.compute_dtype)
         if keys.ndim and self._spreads_generators(batches['explain_ids'].shape):
@@ -97,6 +93,22 @@ class _Placed:
             batches = place.constrained(batches, place.rows(batches, keys.ndim))
             sampled = self.method.sample(place.shared(generators), batches, keys)
         return place.constrained(sampled, place.rows(sampled, keys.ndim))
+
+    def _sampled_by_seeds(self, generators: Params, batches: Batch, keys: Any) -> Any:
+        """Each device samples the generators of its own seeds.
+
+        Of J steps and P seeds, the seeds come first: they are one axis for the sampler.
+        """
+        place, ahead = self.placement, keys.ndim == 2
+
+        def turned(tree: Any) -> Any:
+            return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), tree) if ahead else tree
+
+        generators, batches, keys = turned((generators, batches, keys))
+        generators = place.constrained(generators, place.rows(generators))
+        batches = place.constrained(batches, place.rows(batches))
+        sampled = self.method.sample(generators, batches, keys)
+        return turned(place.constrained(sampled, place.rows(sampled)))
 
     def _spreads_generators(self, shape: tuple[int, ...]) -> bool:
         lag, questions, _ = shape
@@ -130,4 +142,10 @@ class _Placed:
         batch, sampled = (place.constrained(tree, place.rows(tree)) for tree in (batch, sampled))
         with place.reading():
             state, metrics = self.method.update(state, batch, sampled, key)
-        return place.constrained(state, layout_of_state(place, state)), place.shared(metrics)
+        # Those of seeds stay where they are: there is one process that reads them.
+        metrics = (
+            place.constrained(metrics, place.rows(metrics))
+            if place.seeds
+            else place.shared(metrics)
+        )
+        return place.constrained(state, layout_of_state(place, state)), metrics

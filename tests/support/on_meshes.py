@@ -225,6 +225,17 @@ def test_no_question_changes_places(mesh):
         assert 'all-reduce' in text
 
 
+def test_parts_of_a_batch_are_cut_where_they_lie():
+    placement = on_mesh('8x1')
+    method = dataclasses.replace(make_method('dss', STUDENTS['t5']), parts=2)
+    made = compiled.programs_of(method, placement)
+    progress = beginning(method, placement)
+    ready = made.placed(compiled.Prepared((make_batch(0, questions=16),)))
+    (step,) = made.all(progress, ready.batches[0], KEY, largest=SHAPE, steps=1)
+    # Only gradients and metrics are summed: no question, and no number of one, is handed on.
+    assert set(program.collectives(step.as_text())) == {'all-reduce'}
+
+
 @pytest.mark.parametrize('mesh', MESHES if ALL else ['2x4'])
 @pytest.mark.parametrize('student', STUDENTS)
 def test_answers_and_scores_depend_on_no_mesh(student, mesh):
@@ -280,4 +291,5 @@ def test_seeds_on_devices_of_their_own_say_nothing_to_each_other():
     ready = made.placed(made.prepared(batches, 0, LAG))
     asked = progress, ready.batches[0], jnp.stack(keys)
     for each in made.all(*asked, largest=SHAPE, steps=LAG):
-        assert program.collectives(each.as_text()) == {}
+        # One bit: whether all have ended a sample; whether any has its discriminator's update due.
+        assert program.collectives(each.as_text()) == {'all-reduce': {'count': 1, 'bytes': 1}}
