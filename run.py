@@ -53,10 +53,7 @@ def main(argv: list[str]) -> None:
     processes.initialize(_PROCESS.value, heartbeat=_HEARTBEAT.value)
     name = pathlib.Path(config_flags.get_config_filename(flags.FLAGS['config'])).stem
     workdir = pathlib.Path(_WORKDIR.value or pathlib.Path('runs') / name)
-    with processes.quiet():
-        modes.run(
-            _MODE.value, _CONFIG.value, workdir, input_file=_INPUT.value, output=_OUTPUT.value
-        )
+    modes.run(_MODE.value, _CONFIG.value, workdir, input_file=_INPUT.value, output=_OUTPUT.value)
 
 
 def parse(argv: list[str]) -> list[str]:

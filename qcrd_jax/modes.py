@@ -47,6 +47,7 @@ def run(
     if processes.several() and mode not in ('train', 'evaluate', 'export'):
         raise InputError(f'--mode: {mode} is the work of one process.')
     with (
+        processes.quiet(),
         contextlib.ExitStack() as held,
         exhaustion.explained(config, 'evaluation' if asks else 'loading'),
     ):

@@ -140,12 +140,13 @@ def _several_by_environment() -> bool:
 
 def several() -> bool:
     """Whether there are several."""
-    return jax.process_count() > 1
+    # One process is not asked for its devices: that would start JAX, which reads its flags then.
+    return jax.distributed.is_initialized() and jax.process_count() > 1
 
 
 def is_first() -> bool:
     """Whether this one writes."""
-    return jax.process_index() == 0
+    return not several() or jax.process_index() == 0
 
 
 def agreed(value: bool) -> bool:

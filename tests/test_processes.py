@@ -1,6 +1,8 @@
 """How several processes agree; on one, nothing is asked. (`tests/runs/test_meshes.py` has two.)"""
 
 import os
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 
 from qcrd_jax import processes
 from qcrd_jax.errors import InputError
+from tests.support import REPOSITORY
 
 
 @pytest.mark.parametrize('given', ['1', '0/2', '2/2@host:1', '0/2@host', 'a/b@host:1'])
@@ -72,6 +75,23 @@ def test_one_process_agrees_with_itself():
         processes.by_first(fail)
 
 
+def test_one_process_is_not_asked_for_its_devices():
+    # JAX reads its flags as it starts: `train.deterministic` sets some before that.
+    code = (
+        'from jax._src import xla_bridge\n'
+        'from qcrd_jax import processes\n'
+        'processes.initialize()\n'
+        'with processes.quiet():\n'
+        '    assert not processes.several() and processes.is_first()\n'
+        'processes.agree_on_signals()\n'
+        'print(xla_bridge.backends_are_initialized())\n'
+    )
+    ran = subprocess.run(
+        [sys.executable, '-c', code], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout == 'False\n'
+
+
 def fail():
     raise InputError('no')
 
@@ -84,6 +104,7 @@ def test_what_the_first_could_not_do_fails_everywhere(monkeypatch):
         said.append(value)
         return np.frombuffer('full äöü'.encode().ljust(len(value), b'\0'), np.uint8)
 
+    monkeypatch.setattr(jax.distributed, 'is_initialized', lambda: True)
     monkeypatch.setattr(jax, 'process_count', lambda: 2)
     monkeypatch.setattr(jax, 'process_index', lambda: 1)
     monkeypatch.setattr(processes.multihost_utils, 'broadcast_one_to_all', broadcast)
