@@ -15,6 +15,7 @@ from qcrd_jax.evaluation.answering import Batches, answer_accuracy
 from qcrd_jax.evaluation.metrics import Ratio, roc_auc
 from qcrd_jax.methods import compiled, placed, programs
 from qcrd_jax.models import huggingface, parameter_count
+from qcrd_jax.models.protocol import Params
 from qcrd_jax.ring import Ring
 from qcrd_jax.runs import log as metrics_log
 from qcrd_jax.runs import position as positions
@@ -119,7 +120,7 @@ def write_scores(run: Run, position: Position) -> None:
     }
     positive, negative = scoring.score_groups(
         run.discriminator,
-        position.progress.state.discriminator.params,
+        _scorer(run, position),
         run.corpus.encoded['test'],
         run.corpus.lengths,
         batch_size=run.config.evaluation.batch_size,
@@ -277,12 +278,19 @@ def sampling_seconds(run: Run, position: Position) -> float | None:
             lambda ring: Ring(place.parameters(ring.slots, lead=1)),
             params,
         )
+    ring = place.placed(ring, Ring(place.parameters(ring.slots, lead=1)))
     generators = ring.slots if count > 1 else ring.generator(0)
     stream = run.training_batches()
     batches = [stream.fitted(step) for step in range(count)]
     return compiled.sampling_seconds(
         placed.on(run.method, place), generators, batches, run.key('train'), stream.largest
     )
+
+
+def _scorer(run: Run, position: Position) -> Params:
+    """The discriminator's parameters where the run lives; that of a seed was on its own device."""
+    params, place = position.progress.state.discriminator.params, run.placement
+    return place.placed(params, place.parameters(params))
 
 
 def _shown(run: Run) -> np.ndarray:
@@ -298,7 +306,7 @@ def _scored_samples(
     """One rationale of the selected student per question, and its score."""
     assert run.discriminator is not None
     answering, params = run.answering, position.best.params
-    discriminator = position.progress.state.discriminator.params
+    discriminator = _scorer(run, position)
     portions, texts, scores = scoring.scored_portions(), [], []
     for batch, ids in answering.rationale_ids(params, asked, temperature, key):
         texts += answering.decode(batch, ids)
