@@ -44,20 +44,17 @@ class Placement:
     smallest: int = 2**12
 
     @classmethod
-    def of(
-        cls, data: int = -1, fsdp: int = 1, *, devices: Sequence[jax.Device] | None = None
-    ) -> 'Placement':
-        """Returns the placement on a mesh of so many devices.
+    def of(cls, data: int = -1, fsdp: int = 1) -> 'Placement':
+        """Returns the placement on a mesh of so many devices, the first of all processes'.
 
         Args:
           data: devices along `data`; -1: as many as there are.
           fsdp: devices along `fsdp`.
-          devices: to use, the first of them; default: all of all processes.
 
         Raises:
           InputError: if there are not so many devices, or a process would be left without any.
         """
-        devices = jax.devices() if devices is None else devices
+        devices = jax.devices()
         count = len(devices)
         rows = count // fsdp if data == -1 else data
         used = rows * fsdp
@@ -97,12 +94,39 @@ class Placement:
         """Whether there is but one device."""
         return self.mesh.size == 1
 
-    # --- Where trees live -------------------------------------------------------------------------
+    def check_batch(self, field: str, size: int, parts: int = 1) -> None:
+        """Refuses batches that do not divide.
+
+        Args:
+          field: of the configuration that the size is in.
+          size: questions of a batch.
+          parts: into which it is cut, one after another in memory.
+
+        Raises:
+          InputError: naming sizes that do.
+        """
+        least = self.shards * parts
+        if size % least:
+            below = f'{size // least * least} or ' if size > least else ''
+            cut = f' in {parts} parts' if parts > 1 else ''
+            raise InputError(
+                f'--config.{field}: {size} questions{cut} do not divide over the {self.shards} '
+                f'devices of --config.mesh; give a multiple of {least} ({below}'
+                f'{(size // least + 1) * least}), or fewer devices.'
+            )
 
     @property
     def _devices(self) -> list[jax.Device]:
         assert isinstance(self.mesh, Mesh)
         return list(self.mesh.devices.flat)
+
+    @property
+    def _device(self) -> jax.Device | None:
+        """The one device; None where it is the first, on which all else is that names none."""
+        device = self._devices[0]
+        return None if device == jax.local_devices()[0] else device
+
+    # --- Where trees live -------------------------------------------------------------------------
 
     @property
     def everywhere(self) -> NamedSharding:
@@ -173,27 +197,6 @@ class Placement:
 
     # --- Moving trees -----------------------------------------------------------------------------
 
-    def check_batch(self, field: str, size: int, parts: int = 1) -> None:
-        """Refuses batches that do not divide.
-
-        Args:
-          field: of the configuration that the size is in.
-          size: questions of a batch.
-          parts: into which it is cut, one after another in memory.
-
-        Raises:
-          InputError: naming sizes that do.
-        """
-        least = self.shards * parts
-        if size % least:
-            below = f'{size // least * least} or ' if size > least else ''
-            cut = f' in {parts} parts' if parts > 1 else ''
-            raise InputError(
-                f'--config.{field}: {size} questions{cut} do not divide over the {self.shards} '
-                f'devices of --config.mesh; give a multiple of {least} ({below}'
-                f'{(size // least + 1) * least}), or fewer devices.'
-            )
-
     def constrained(self, tree: Any, shardings: Any) -> Any:
         """Returns a tree that lives where it should, inside of a program."""
         return tree if self.alone else jax.lax.with_sharding_constraint(tree, shardings)
@@ -236,12 +239,6 @@ class Placement:
         wanted = shardings(jax.eval_shape(make, *given))
         return jax.jit(make, out_shardings=wanted)(*given)
 
-    @property
-    def _device(self) -> jax.Device | None:
-        """The one device; None where it is the first, on which all else is that names none."""
-        device = self._devices[0]
-        return None if device == jax.local_devices()[0] else device
-
     def joined(self, trees: Sequence[Any], axis: int = 0) -> Any:
         """Returns the trees of seeds on an axis of their own; each stays on its device.
 
@@ -281,20 +278,15 @@ class Placement:
 
         return jax.tree.map(take, tree)
 
-    def host(self, tree: Any) -> Any:
+    @staticmethod
+    def host(tree: Any) -> Any:
         """Returns arrays of NumPy, whole, in every process (a leaf at a time on the devices)."""
         return jax.tree.map(whole, tree)
 
 
-@functools.lru_cache
-def _mesh_of(devices: tuple[jax.Device, ...], data: int, fsdp: int) -> Mesh:
-    return Mesh(
-        np.array(devices).reshape(data, fsdp), AXES, axis_types=(AxisType.Auto,) * len(AXES)
-    )
-
-
 def _mesh(devices: Sequence[jax.Device], data: int, fsdp: int) -> Mesh:
-    return _mesh_of(tuple(devices), data, fsdp)
+    places = np.array(devices).reshape(data, fsdp)
+    return Mesh(places, AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
 def whole(leaf: Any) -> np.ndarray:

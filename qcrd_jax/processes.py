@@ -201,5 +201,5 @@ def quiet() -> Iterator[None]:
 
 def show(text: str) -> None:
     """Writes a line of an error, which all processes have alike, once."""
-    if not several() or is_first():
+    if is_first():
         print(text, file=sys.stderr)

@@ -68,6 +68,28 @@ class Method(Protocol):
         ...
 
 
+@dataclasses.dataclass(frozen=True)
+class Around:
+    """What a method around another one has from it."""
+
+    method: Method
+
+    @property
+    def student(self) -> Student:
+        """That of the method."""
+        return self.method.student
+
+    @property
+    def optimizer(self) -> optax.GradientTransformation:
+        """That of the method."""
+        return self.method.optimizer
+
+    @property
+    def negatives(self) -> NegativeSampling | None:
+        """That of the method."""
+        return self.method.negatives
+
+
 def update_student(
     state: TrainState,
     optimizer: optax.GradientTransformation,

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
-from qcrd_jax.methods.method import Method
+from qcrd_jax.methods.method import Around, Method
 from qcrd_jax.methods.metrics import Metrics
 from qcrd_jax.methods.rationales import Batch
 from qcrd_jax.methods.state import Progress, TrainState
@@ -61,23 +61,10 @@ def on(method: Method, placement: Placement) -> Method:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Placed:
+class _Placed(Around):
     """A method on a mesh."""
 
-    method: Method
     placement: Placement
-
-    @property
-    def student(self):
-        return self.method.student
-
-    @property
-    def optimizer(self):
-        return self.method.optimizer
-
-    @property
-    def negatives(self):
-        return self.method.negatives
 
     def sample(self, generators: Params | None, batches: Batch, keys: Key[Array, '*lead']) -> Any:
         if generators is None:
@@ -115,7 +102,7 @@ class _Placed:
         data = self.placement.mesh.shape['data']
         assert self.negatives is not None
         rows = questions * self.negatives.count
-        return data > 1 and math.ceil(lag / data) < lag and rows <= _FEW
+        return data > 1 and lag > 1 and rows <= _FEW
 
     def _sampled_by_generators(self, generators: Params, batches: Batch, keys: Any) -> Any:
         """Each place of `data` samples its own generators: one, where there are enough places.

@@ -22,7 +22,7 @@ from jaxtyping import Array, Key
 
 from qcrd_jax.data.batches import BatchStream, fitted_together, stacked
 from qcrd_jax.data.lengths import Lengths
-from qcrd_jax.methods.method import Method
+from qcrd_jax.methods.method import Around, Method
 from qcrd_jax.methods.metrics import Metrics
 from qcrd_jax.methods.rationales import Batch, Rationales, fitted
 from qcrd_jax.methods.state import Progress as Progress  # others name it from here
@@ -143,26 +143,12 @@ _SEED_AXES = TrainState(params=0, opt_state=0, step=None, discriminator=0)
 
 
 @dataclasses.dataclass(frozen=True)
-class _Seeds:
+class _Seeds(Around):
     """A method for P seeds. Its generators are sampled by one loop, its updates are a `vmap`.
 
     (A `vmap` over the whole step would be right and slow: the decoding loop would carry its
     position P times and write its cache by scattering.)
     """
-
-    method: Method
-
-    @property
-    def student(self):
-        return self.method.student
-
-    @property
-    def optimizer(self):
-        return self.method.optimizer
-
-    @property
-    def negatives(self):
-        return self.method.negatives
 
     def sample(self, generators, batches, keys):
         return self.method.sample(generators, batches, keys)
@@ -227,9 +213,9 @@ def unstack(progress: Progress, place: int, placement: Placement | None = None) 
     return Progress(single, take(ring, axis=1))
 
 
-def stack_trees(trees: Sequence[Any], axis: int = 0) -> Any:
-    """Trees of the same shape on a new axis; None where they are all None."""
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves, axis), *trees)
+def stack_trees(trees: Sequence[Any]) -> Any:
+    """Trees of the same shape on a new first axis; None where they are all None."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
 def lag(method: Method) -> int:

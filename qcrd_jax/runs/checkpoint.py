@@ -167,8 +167,8 @@ class Checkpointer:
         Args:
           like: returns, for the metadata of a checkpoint, a pytree of arrays or
             `jax.ShapeDtypeStruct` in the shape of what was saved; where these have a sharding, that
-            is where the arrays are restored to. Leaves that were equal may share
-            a buffer in what comes back.
+            is where the arrays are restored to. Leaves that were equal may share a buffer in what
+            comes back.
 
         Raises:
           UnreadableError: if there are checkpoints and none is whole.

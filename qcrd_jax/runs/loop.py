@@ -181,28 +181,15 @@ def _advance(records: Sequence[Records], taken: list[Position], limit: int) -> l
     Raises:
       Interrupted: if a signal asked the process to end; what was reached is saved.
     """
-    settings, group = (
-        records[0].run.config.train,
-        group_of(records, [initial.fixed_generator(each.run) for each in records]),
-    )
+    settings = records[0].run.config.train
+    group = group_of(records, [initial.fixed_generator(each.run) for each in records])
     every = (settings.log_every, settings.evaluate_every, settings.checkpoint_every)
     progress = group.joined([position.progress for position in taken])
     # Nobody else holds what the steps donate.
     ahead = _Ahead(taken[0].step, progress, [replace(each, progress=_GONE) for each in taken])
     taken.clear()
     del progress
-    print('compiling the training step', flush=True)
-    largest = Prepared((group.batches[ahead.step],))
-    (batch,) = group.programs.placed(largest).batches
-    memory.check(
-        records[0].run,
-        group.programs,
-        ahead.progress,
-        batch,
-        group.key,
-        group.fixed_generator,
-        steps=limit - ahead.step,
-    )
+    _check_memory(group, ahead, limit)
 
     def reached(place: int) -> Position:
         progress = group.of(ahead.progress, place)
@@ -254,6 +241,22 @@ def _advance(records: Sequence[Records], taken: list[Position], limit: int) -> l
                 each.checkpointer.wait()
             raise Interrupted(error.number, f'step {ahead.step} is saved') from None
     return [reached(place) for place in range(len(records))]
+
+
+def _check_memory(group: Group, ahead: _Ahead, limit: int) -> None:
+    """Compiles the programs of the largest shape; refuses what memory does not hold."""
+    print('compiling the training step', flush=True)
+    largest = Prepared((group.batches[ahead.step],))
+    (batch,) = group.programs.placed(largest).batches
+    memory.check(
+        group.records[0].run,
+        group.programs,
+        ahead.progress,
+        batch,
+        group.key,
+        group.fixed_generator,
+        steps=limit - ahead.step,
+    )
 
 
 def _programs(
