@@ -133,11 +133,10 @@ class Measurement:
         subject, count, ring = self.subject, self.sampled_together, progress.ring
         assert ring is not None
         return compiled.sampling_seconds(
-            subject.method,
+            compiled.programs_of(subject.method),
             ring.slots if count > 1 else ring.generator(0),
-            [subject.batches[0]] * count,
+            subject.batches,
             subject.key,
-            subject.batches.largest,
             repeats=_REPEATS,
         )
 

@@ -115,6 +115,15 @@ class Placement:
                 f'{(size // least + 1) * least}), or fewer devices.'
             )
 
+    def own(self, size: int) -> slice | None:
+        """Returns the rows of a batch of so many that this process holds; None: all of them."""
+        if jax.process_count() == 1:
+            return None
+        spread = self.rows(jax.ShapeDtypeStruct((size,), jnp.int32))
+        (parts,) = zip(*spread.addressable_devices_indices_map((size,)).values(), strict=True)
+        bounds = [part.indices(size) for part in parts]
+        return slice(min(start for start, *_ in bounds), max(stop for _, stop, _ in bounds))
+
     @property
     def _devices(self) -> list[jax.Device]:
         assert isinstance(self.mesh, Mesh)

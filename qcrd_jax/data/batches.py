@@ -52,6 +52,7 @@ def collate(
     lengths: Lengths,
     indices: Sequence[int] | np.ndarray,
     negative: int | None = None,
+    own: slice | None = None,
 ) -> Batch:
     """Returns the batch of the examples at `indices`, padded and cut to `lengths`.
 
@@ -62,8 +63,11 @@ def collate(
       lengths: of the batch.
       indices: of the examples.
       negative: tokens of a teacher's negative; None: those of a positive.
+      own: the rows that are read; all others are padding. None: all are.
     """
     indices = np.asarray(indices, np.int32)
+    if own is not None:
+        return _among(collate(encoded, lengths, indices[own], negative), encoded, indices, own)
     sizes = {'label': lengths.label}
     batch = {
         f'{field}_ids': _pad(
@@ -85,6 +89,17 @@ def collate(
     return batch | {'example_mask': np.ones(len(indices), bool), 'example_index': indices}
 
 
+def _among(batch: Batch, encoded: Encoded, indices: np.ndarray, own: slice) -> Batch:
+    """A batch whose rows are among those of others, which other processes read."""
+    whole = {'example_mask': np.ones(len(indices), bool), 'example_index': indices}
+    for name, rows in batch.items():
+        if name not in whole:
+            padding = encoded.pad_id if name.endswith('_ids') else 0
+            whole[name] = np.full((len(indices), *rows.shape[1:]), padding, rows.dtype)
+            whole[name][own] = rows
+    return whole
+
+
 def _pad(sequences: Sequence[Ids], length: int, encoded: Encoded) -> np.ndarray:
     padded = np.full((len(sequences), length), encoded.pad_id, np.int32)
     for row, ids in enumerate(sequences):
@@ -102,6 +117,7 @@ def training_batches(
     seed: int,
     shapes: Shapes | None = None,
     bucket: int = 8,
+    own: slice | None = None,
 ) -> 'TrainingBatches':
     """Returns the endless sequence of training batches: `batches[step]` is the batch of a step.
 
@@ -116,6 +132,7 @@ def training_batches(
       seed: of the order.
       shapes: that batches may have; None: only `lengths`.
       bucket: the limit of sampled rationales is a multiple of it.
+      own: the rows of a batch that this process reads (`Placement.own`); None: all of them.
     """
     if not len(encoded):
         raise InputError('The training split is empty; give at least one training example.')
@@ -126,17 +143,25 @@ def training_batches(
         .repeat(None)
         .batch(batch_size, batch_fn=np.array)
     )
-    return TrainingBatches(encoded, lengths, order, shapes or Shapes((lengths,)), bucket)
+    return TrainingBatches(encoded, lengths, order, shapes or Shapes((lengths,)), bucket, own)
 
 
 class TrainingBatches:
     """The batches of a run; see `training_batches`."""
 
-    def __init__(self, encoded: Encoded, lengths: Lengths, order: Any, shapes: Shapes, bucket: int):
+    def __init__(
+        self,
+        encoded: Encoded,
+        lengths: Lengths,
+        order: Any,
+        shapes: Shapes,
+        bucket: int,
+        own: slice | None,
+    ):
         self._encoded, self.largest, self._order = encoded, lengths, order
         self._sizes = Sizes.of(encoded, lengths, negatives=shapes.negatives)
         self._positives = Sizes.of(encoded, lengths, negatives=False).rationale
-        self.shapes, self._bucket = shapes, bucket
+        self.shapes, self._bucket, self._own = shapes, bucket, own
 
     def __getitem__(self, step: int) -> Batch:
         return self.at(step, self.largest)
@@ -149,7 +174,7 @@ class TrainingBatches:
         """Returns the batch of a step in a shape that holds it."""
         indices = self._order[step]
         negative = None if self.shapes.negatives else self.largest.rationale
-        batch = collate(self._encoded, shape, indices, negative)
+        batch = collate(self._encoded, shape, indices, negative, self._own)
         longest = max(int(self._positives[indices].max()), 1)
         limit = min(-(-longest // self._bucket) * self._bucket, self.largest.rationale)
         return batch | {'rationale_limit': np.full(len(indices), limit, np.int32)}

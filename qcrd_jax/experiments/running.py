@@ -10,6 +10,7 @@ import gc
 import pathlib
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import jax
@@ -172,7 +173,7 @@ def _attempt(
     """Trains seeds in one program; `first` is the run of the first of them."""
     try:
         with exhaustion.explained(configs[0], 'training'):
-            _finish(plan, [*first, *_build(plan, cell, configs[1:], twin=first[0])])
+            _finish(plan, _spread([*first, *_build(plan, cell, configs[1:], twin=first[0])]))
         return None
     except InputError as error:
         failure = _Failure(str(error), isinstance(error, OutOfMemory))
@@ -181,6 +182,18 @@ def _attempt(
         jax.clear_caches()
         gc.collect()
     return failure
+
+
+def _spread(runs: Sequence[Run]) -> Sequence[Run]:
+    """A run by itself whose batch does not divide over all devices is trained on one of them."""
+    if len(runs) > 1:
+        return runs
+    try:
+        runs[0].check_batches()
+    except InputError as error:
+        logging.warning('%s: on one device. %s', runs[0].workdir, error)
+        return [replace(runs[0], placement=runs[0].placement.of_seed(0, 1))]
+    return runs
 
 
 def _build(

@@ -8,7 +8,7 @@ window learn by the same program.
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -237,32 +237,31 @@ def _shapes(batch: Batch) -> tuple[Any, ...]:
 
 
 def sampling_seconds(
-    method: Method,
+    made: Programs,
     generators: Params,
-    batches: Sequence[dict[str, np.ndarray]],
+    batches: BatchStream,
     key: Key[Array, ''],
-    largest: Lengths,
     *,
     repeats: int = 5,
 ) -> float:
     """Median wall time of sampling for one step, measured by itself.
 
     Args:
-      method: what samples.
-      generators: of one batch; of several, as many on a leading axis, sampled together.
-      batches: of the steps.
+      made: programs of the method that samples.
+      generators: those of the steps that are sampled together, on a leading axis; or of one.
+      batches: of every step.
       key: of the draws.
-      largest: the shape that holds all batches.
       repeats: timed runs, after one that compiles.
     """
-    sample, arguments = jax.jit(method.sample), (generators, batches[0], key)
-    if len(batches) > 1:
-        questions = programs.questions_of(batches, largest, method.student.pad_id)
-        arguments = (generators, questions, jax.random.split(key, len(batches)))
-    seconds = []
+    count = programs.steps_together(made.method)
+    ready = made.placed(made.prepared(batches, 0, count))
+    arguments = (generators, ready.batches[0], key)
+    if ready.questions is not None:
+        arguments = (generators, ready.questions, jax.random.split(key, count))
+    sample, seconds = jax.jit(placed.on(made.method, made.placement).sample), []
     for _ in range(repeats + 1):
         interruption.check()
         start = time.perf_counter()
         jax.block_until_ready(sample(*arguments))
         seconds.append(time.perf_counter() - start)
-    return float(np.median(seconds[1:])) / len(batches)
+    return float(np.median(seconds[1:])) / count

@@ -68,6 +68,15 @@ class Method(Protocol):
         ...
 
 
+@runtime_checkable
+class Spreading(Protocol):
+    """A method that has to know over how many devices the questions of a batch are spread."""
+
+    def spread(self, shards: int) -> Method:
+        """Returns the method for so many devices; its numbers stay as they are."""
+        ...
+
+
 @dataclasses.dataclass(frozen=True)
 class Around:
     """What a method around another one has from it."""

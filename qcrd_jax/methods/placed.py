@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
-from qcrd_jax.methods.method import Around, Method
+from qcrd_jax.methods.method import Around, Method, Spreading
 from qcrd_jax.methods.metrics import Metrics
 from qcrd_jax.methods.rationales import Batch
 from qcrd_jax.methods.state import Progress, TrainState
@@ -55,8 +55,8 @@ def on(method: Method, placement: Placement) -> Method:
     """
     if placement.alone:
         return method
-    if dataclasses.is_dataclass(method) and hasattr(method, 'shards'):
-        method = dataclasses.replace(method, shards=placement.shards)
+    if isinstance(method, Spreading):
+        method = method.spread(placement.shards)
     return _Placed(method, placement)
 
 

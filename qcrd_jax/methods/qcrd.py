@@ -67,6 +67,10 @@ class Qcrd:
     parts: int = 1
     shards: int = 1
 
+    def spread(self, shards: int) -> 'Qcrd':
+        """See `method.Spreading`."""
+        return dataclasses.replace(self, shards=shards)
+
     def sample(
         self, generators: Params | None, batches: Batch, keys: Key[Array, '*lead']
     ) -> Rationales:

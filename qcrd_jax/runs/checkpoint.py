@@ -16,7 +16,7 @@ import os
 import pathlib
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -339,19 +339,26 @@ def _finish_replacing(folder: pathlib.Path) -> None:
     aside = _aside(folder)
     if not processes.of_any(aside.is_dir()):
         return
-    if processes.several():
-        raise InputError(f'{folder}: one process was ended while it wrote; run one to finish that.')
-    for new in [path for path in aside.iterdir() if path.name.isdigit()]:
+    with Checkpointer(aside) as checkpointer:
+        steps, why = checkpointer.steps(), ''
         try:
-            with Checkpointer(aside) as checkpointer:
-                checkpointer.check(int(new.name))
+            for step in steps:
+                checkpointer.check(step)
         except Exception as error:  # of any type; the others stay, and it is made again
-            logging.error('%s is damaged (%s) and is removed.', new, reason(error))
-            break
-        place = folder / new.name
+            why = reason(error)
+            logging.error('%s is damaged (%s) and is removed.', aside, why)
+    whole = processes.of_all(not why)
+    processes.by_first(_put_in_place, folder, steps if whole else [])
+
+
+def _put_in_place(folder: pathlib.Path, steps: Sequence[int]) -> None:
+    """Puts the checkpoint aside in the place of all others, if it is whole; else removes it."""
+    aside = _aside(folder)
+    for step in steps:
+        place = folder / str(step)
         if place.exists():
             shutil.rmtree(place)
-        new.rename(place)
+        (aside / str(step)).rename(place)
         for path in folder.iterdir():
             if path.is_dir() and path != place:
                 shutil.rmtree(path)

@@ -13,7 +13,7 @@ from qcrd_jax.data.corpus import Corpus
 from qcrd_jax.evaluation import scoring
 from qcrd_jax.evaluation.answering import Batches, answer_accuracy
 from qcrd_jax.evaluation.metrics import Ratio, roc_auc
-from qcrd_jax.methods import compiled, placed, programs
+from qcrd_jax.methods import compiled, programs
 from qcrd_jax.models import huggingface, parameter_count
 from qcrd_jax.models.protocol import Params
 from qcrd_jax.ring import Ring
@@ -280,11 +280,8 @@ def sampling_seconds(run: Run, position: Position) -> float | None:
         )
     ring = place.placed(ring, Ring(place.parameters(ring.slots, lead=1)))
     generators = ring.slots if count > 1 else ring.generator(0)
-    stream = run.training_batches()
-    batches = [stream.fitted(step) for step in range(count)]
-    return compiled.sampling_seconds(
-        placed.on(run.method, place), generators, batches, run.key('train'), stream.largest
-    )
+    made = compiled.programs_of(run.method, place)
+    return compiled.sampling_seconds(made, generators, run.training_batches(), run.key('train'))
 
 
 def _scorer(run: Run, position: Position) -> Params:

@@ -122,6 +122,7 @@ class Run:
             seed=self.config.seed,
             shapes=self._shapes,
             bucket=self.config.data.length_bucket,
+            own=self.placement.own(self.config.train.batch_size),
         )
 
     @functools.cached_property

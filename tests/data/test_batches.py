@@ -163,6 +163,22 @@ def test_batches_are_random_access_and_seeded():
     assert not np.array_equal(stream(0)[0]['example_index'], stream(1)[0]['example_index'])
 
 
+def test_processes_read_their_own_rows_of_the_same_batch():
+    def stream(own):
+        split = numbered(11)
+        return batches.training_batches(split, SHAPE, batch_size=4, seed=5, own=own)
+
+    whole, parts = stream(None), [stream(slice(0, 1)), stream(slice(1, 4))]
+    for step in range(4):
+        first, second = (part.fitted(step) for part in parts)
+        for name, rows in whole.fitted(step).items():
+            for part in (first, second):
+                assert part[name].shape == rows.shape and part[name].dtype == rows.dtype
+            joined = np.concatenate([first[name][:1], second[name][1:]])
+            np.testing.assert_array_equal(joined, rows)
+        assert not first['predict_ids'][1:].any()
+
+
 def test_fewer_examples_than_a_batch_still_fill_it():
     stream = batches.training_batches(numbered(3), SHAPE, batch_size=8, seed=0)
     counts = np.bincount(stream[0]['example_index'], minlength=3)

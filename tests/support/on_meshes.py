@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from benchmarks import program
+from qcrd_jax import grid, modes
 from qcrd_jax.data.lengths import Lengths
 from qcrd_jax.evaluation import decoding, scoring
 from qcrd_jax.methods import compiled, optimizers, placed, programs
@@ -24,7 +25,11 @@ from qcrd_jax.methods.rationales import NegativeSampling
 from qcrd_jax.methods.state import DiscriminatorState, TrainState
 from qcrd_jax.models import DecoderStudent, Discriminator, T5Student
 from qcrd_jax.placement import Placement, one_device
+from qcrd_jax.runs import loop
 from tests.support import small, toys
+from tests.support.runs import assert_same_run
+from tests.support.small_grid import folders_of_runs, small_grid
+from tests.support.toy_student import use_toy_students
 
 assert jax.device_count() == 8, 'run by tests/test_placement.py'
 
@@ -260,6 +265,38 @@ def test_answers_and_scores_depend_on_no_mesh(student, mesh):
         return scoring.score(discriminator, there, *ids, None, place)
 
     np.testing.assert_allclose(scored(placement), scored(one_device()), atol=1e-6)
+
+
+def test_a_grid_of_three_seeds_on_three_devices_and_one_more_alone(tmp_path, monkeypatch, caplog):
+    use_toy_students(monkeypatch)
+    trained, train = [], loop.train
+
+    def noted(runs):
+        reached = train(runs)
+        params = [jax.tree.leaves(each.progress.state.params)[0] for each in reached]
+        trained.append([device.id for leaf in params for device in leaf.devices()])
+        return reached
+
+    def reproduce(workdir, data, seeds):
+        cells = grid.cells({'A': {'method': 'qcrd'}}, {'mwp': {}})
+        config = small_grid(baseline='', seeds=seeds, cells=cells, keep='everything')
+        config.mesh.data = data
+        modes.run('reproduce', config, workdir)
+
+    monkeypatch.setattr(loop, 'train', noted)
+    reproduce(tmp_path / 'eight', -1, (0, 1, 2))
+    reproduce(tmp_path / 'one', 1, (0, 1, 2))
+    assert trained == [[0, 1, 2], [0, 0, 0]]
+    # A batch of 4 does not divide over 8 devices: a seed by itself has one.
+    reproduce(tmp_path / 'eight', -1, (0, 1, 2, 3))
+    assert trained[2:] == [[0]]
+    assert '4 questions do not divide over the 8 devices' in caplog.text
+    (folder,), (alone,) = (folders_of_runs(tmp_path / name) for name in ('eight', 'one'))
+    for seed in ('seed0', 'seed1', 'seed2'):
+        assert_same_run(folder / seed, alone / seed)
+        lines = (folder / seed / 'predictions.jsonl').read_text()
+        assert lines == (alone / seed / 'predictions.jsonl').read_text()
+    assert (folder / 'seed3' / 'summary.json').exists()
 
 
 def test_seeds_on_devices_of_their_own_say_nothing_to_each_other():

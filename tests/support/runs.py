@@ -9,12 +9,15 @@ import sys
 import time
 
 import jax
+import numpy as np
+import pytest
 
 from qcrd_jax import files
 from qcrd_jax.runs.checkpoint import Checkpointer
 from qcrd_jax.runs.timing import TIMES
 from tests.support import REPOSITORY
 
+LONGEST = 1e-3  # the learning rate
 PATIENCE = 1200  # seconds for a run, on a machine that is busy with others
 TIMINGS = set(TIMES)
 CONFIG = """
@@ -84,6 +87,15 @@ class Workbench:
             process.wait()
 
 
+def flip_a_bit(checkpoint: pathlib.Path) -> None:
+    """Damages the arrays of a checkpoint of one step."""
+    arrays = [path for path in checkpoint.rglob('*') if path.is_file() and path.parent.name == 'd']
+    path = max(arrays, key=lambda path: path.stat().st_size)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(data)
+
+
 def small_config():
     scope = {}
     exec(compile(CONFIG, 'small.py', 'exec'), scope)
@@ -121,3 +133,32 @@ def last_checkpoint(workdir):
             for name, entry in record['arrays'].items()
         }
         return step, checkpointer._read_arrays(step, record['arrays'], like), record
+
+
+def assert_same_run(workdir: pathlib.Path, expected: pathlib.Path, *, kept: bool = True) -> None:
+    """Whether two runs are the same, but for what other orders of sums round.
+
+    Args:
+      workdir: of one.
+      expected: of the other.
+      kept: whether the first kept its ring and moments, as the other one did.
+    """
+    (step, arrays, _), (last, wanted, _) = last_checkpoint(workdir), last_checkpoint(expected)
+    assert step == last
+    if not kept:
+        wanted = {name: leaf for name, leaf in wanted.items() if name in arrays}
+        assert any("'params'" in name for name in arrays)
+        assert not any("'ring'" in name or "'opt_state'" in name for name in arrays)
+    assert arrays.keys() == wanted.keys()
+    for name, array in arrays.items():
+        difference = np.abs(np.asarray(array, np.float64) - np.asarray(wanted[name]))
+        # AdamW's first steps are as long where a gradient is next to nothing, and rounded away.
+        assert difference.max(initial=0) <= LONGEST, name
+        assert difference.mean() <= LONGEST / 100, name
+    for mine, theirs in zip(read_metrics(workdir), read_metrics(expected), strict=True):
+        assert mine.keys() == theirs.keys()
+        for name, value in theirs.items():
+            if isinstance(value, float):
+                assert mine[name] == pytest.approx(value, rel=1e-3, abs=1e-5), name
+            else:
+                assert mine[name] == value, name
