@@ -12,7 +12,8 @@ def base_config() -> config_dict.ConfigDict:
     It is locked: a mistyped field in a configuration file raises, as it does on the command line.
     """
     config = config_dict.ConfigDict()
-    config.method = 'qcrd'  # finetune | single_task | dss | mi | qcrd | mi_qcrd (sections 4.1, A.4)
+    config.method = 'qcrd'  # finetune | single_task | dss | mi | qcrd | mi_qcrd (4.1, A.4)
+    # or a rival: redi | spin | dpo | simpo | orpo | kto | unlikelihood | advdistill
     config.seed = 0  # of initialisation, data order, dropout and sampling
 
     config.data = _data()
@@ -21,6 +22,7 @@ def base_config() -> config_dict.ConfigDict:
     config.negatives = _negatives()
     config.loss = _loss()
     config.mi = _mi()
+    config.preference = _preference()
     config.optimizer = _optimizer()
     config.train = _train()
     config.mesh = _mesh()
@@ -134,6 +136,23 @@ def _mi() -> config_dict.ConfigDict:
     mi.weight = 0.1  # of MI's term in the methods mi and mi_qcrd (its beta)
     mi.variant = 'official'  # official (what its code computes) | masked (what its text says)
     return mi
+
+
+def _preference() -> config_dict.ConfigDict:
+    preference = config_dict.ConfigDict()  # of the rivals, on QCRD's pairs; see losses.preference
+    preference.redi_weight = 0.8  # alpha: of the negative's mean log-probability
+    preference.spin_beta = 0.1  # lambda, per nat
+    preference.dpo_beta = 0.1  # per nat
+    preference.dpo_smoothing = 0.0  # probability that a pair is the wrong way round
+    preference.simpo_beta = 2.0  # per nat per token
+    preference.simpo_gamma_ratio = 0.5  # gamma / beta, nats per token
+    preference.orpo_weight = 0.1  # lambda: of the odds ratio
+    preference.kto_beta = 0.1  # per nat
+    preference.unlikelihood_weight = 1.0  # of the negative's term
+    preference.anchor = 1.0  # of the positive's cross-entropy beside spin, dpo, simpo and kto,
+    # whose papers begin with a student that was fine-tuned on positives; 0: their loss alone
+    preference.advantage_temperature = 1.0  # advdistill: of the softmax of advantages
+    return preference
 
 
 def _optimizer() -> config_dict.ConfigDict:

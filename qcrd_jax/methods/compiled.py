@@ -8,7 +8,7 @@ window learn by the same program.
 import dataclasses
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -110,7 +110,7 @@ class Programs:
         taken = tuple(batches.fitted(t) for t in range(step, step + count))
         if count == 1:
             return Prepared(taken)
-        return Prepared(taken, programs.questions_of(taken, batches.largest, self._pad_id))
+        return Prepared(taken, self._questions(taken, batches.largest))
 
     def placed(self, ready: Prepared) -> Prepared:
         """Returns what is read where the devices read it."""
@@ -178,12 +178,21 @@ class Programs:
         sampling = self.apart.sample_now.lower(*asked)
         if (together := self.steps_at_once(0, steps)) > 1:
             blank = {name: np.zeros(leaf.shape, leaf.dtype) for name, leaf in batch.items()}
-            questions = programs.questions_of([blank] * together, largest, self._pad_id)
+            questions = self._questions([blank] * together, largest)
             questions = self.placed(Prepared((), questions)).questions
             sampling = self.apart.sample_ahead.lower(progress, questions, key)
         drawn = jax.eval_shape(self.apart.sample_now, *asked)
         learning = self.apart.learn.lower(progress, batch, drawn, key)
         return [sampling.compile(), learning.compile()]
+
+    def _questions(self, batches: Sequence[Batch], largest: Lengths) -> Batch:
+        negatives = self.method.negatives
+        return programs.questions_of(
+            batches,
+            largest,
+            self._pad_id,
+            positives=negatives is not None and negatives.reference,
+        )
 
     @property
     def _pad_id(self) -> int:

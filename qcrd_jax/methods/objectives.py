@@ -62,6 +62,10 @@ class Decoded(NamedTuple):
         """l(x, r) of every target."""
         return losses.sequence_mean(self.token_losses(), self.targets.token_mask)
 
+    def log_probabilities(self) -> Float[Array, 'B R T']:
+        """Those of every token, in nats; 0 for padding."""
+        return jnp.where(self.targets.token_mask, -self.token_losses(), 0.0)
+
     def first(self, count: int) -> 'Decoded':
         """Returns the first targets of every question."""
         targets = jax.tree.map(lambda leaf: leaf[:, :count], self.targets)
@@ -231,6 +235,54 @@ def select_rationales(
         positives = choose(positives, values[:, :m], scheme, 'positive', choice.positives)
         negatives = choose(negatives, hard, scheme, 'negative', choice.negatives)
     return positives, negatives, 'min_max'  # of one each: all selecting schemes agree on it
+
+
+class Selected(NamedTuple):
+    """What a step learns from, decoded: the label, and the rationales that carry gradient."""
+
+    label: Decoded
+    rationales: Decoded  # the positives, then the negatives
+    positives: Rationales
+    negatives: Rationales
+    scheme: str  # that of `select_rationales`
+
+
+def decode_selected(
+    student: Student,
+    params: Params,
+    batch: Batch,
+    positives: Rationales,
+    negatives: Rationales,
+    contrast: Contrast,
+    choice: Choice,
+    dropout: Sequence[Dropping],
+) -> Selected:
+    """Encodes the questions, selects rationales, and decodes them and the labels in one pass.
+
+    Args:
+      student: the model.
+      params: its parameters.
+      batch: of the questions.
+      positives: all of them.
+      negatives: likewise.
+      contrast: says how rationales are selected.
+      choice: likewise.
+      dropout: of the encoder, of the labels, of the rationales.
+    """
+    predict, explain = encode_both_tasks(student, params, batch, dropout[0])
+
+    def decode_constant(rationales: Rationales) -> Float[Array, 'B R']:
+        constant, context = lax.stop_gradient((params, explain))
+        (decoded,) = decode(student, constant, [(context, rationales)], dropout[2:])
+        return decoded.sequence_losses()
+
+    positives, negatives, scheme = select_rationales(
+        decode_constant, positives, negatives, contrast, choice, student.pad_id
+    )
+    labels = labels_of(batch, student.pad_id)
+    both = concatenate(positives, negatives, pad_id=student.pad_id)
+    label, rationales = decode(student, params, [(predict, labels), (explain, both)], dropout[1:])
+    return Selected(label, rationales, positives, negatives, scheme)
 
 
 def contrast_rationales(

@@ -58,7 +58,9 @@ def take_step(
     return learn(method, progress, batch, sampled, key)
 
 
-def questions_of(batches: Sequence[Batch], largest: Lengths, pad_id: int) -> Batch:
+def questions_of(
+    batches: Sequence[Batch], largest: Lengths, pad_id: int, *, positives: bool = False
+) -> Batch:
     """What sampling reads of the batches of J steps, [J, ...], on the host.
 
     Args:
@@ -66,14 +68,22 @@ def questions_of(batches: Sequence[Batch], largest: Lengths, pad_id: int) -> Bat
       largest: the shape that holds them all, in which they are given. (A wider cache costs sampling
         little, and a program for every mixture of shapes would have to be compiled.)
       pad_id: id of padding.
+      positives: whether the teacher's are read too.
     """
-    names = ('example_mask', 'rationale_limit', 'explain_ids')
+    widest = {'explain_ids': largest.source}
+    names = ['example_mask', 'rationale_limit', 'explain_ids']
+    if positives:
+        widest['positive_ids'] = largest.rationale
+        names += ['positive_mask', 'positive_ids']
     wide = [{name: batch[name] for name in names} for batch in batches]
     for batch in wide:
-        ids = batch['explain_ids']
-        widths = [(0, 0)] * (ids.ndim - 1) + [(0, largest.source - ids.shape[-1])]
-        batch['explain_ids'] = np.pad(ids, widths, constant_values=pad_id)
+        for name, length in widest.items():
+            ids = batch[name]
+            widths = [(0, 0)] * (ids.ndim - 1) + [(0, length - ids.shape[-1])]
+            batch[name] = np.pad(ids, widths, constant_values=pad_id)
     questions = stacked(wide)
+    if positives:
+        return questions
     # No positives: only how long they may be.
     lead = questions['explain_ids'].shape[:-1]
     return questions | {'positive_ids': np.zeros((*lead, 0, largest.rationale), np.int32)}
@@ -81,8 +91,8 @@ def questions_of(batches: Sequence[Batch], largest: Lengths, pad_id: int) -> Bat
 
 def sample_ahead(
     method: Method, progress: Progress, questions: Batch, key: Key[Array, '*seeds']
-) -> Rationales:
-    """Negatives of the next J steps, in their order, [J, ...]; see `questions_of`."""
+) -> Any:
+    """What is sampled for the next J steps, in their order, [J, ...]; see `questions_of`."""
     state, ring = progress
     assert ring is not None
     steps = state.step + jnp.arange(ring.lag)
@@ -94,9 +104,18 @@ def sample_ahead(
     return jax.tree.map(lambda leaf: leaf[steps % ring.lag], sampled)
 
 
-def of_turn(sampled: Rationales, turn: int, length: int, pad_id: int) -> Rationales:
-    """The negatives of one of J steps, as long as the positives of its batch are."""
-    return fitted(jax.tree.map(lambda leaf: leaf[turn], sampled), length, pad_id)
+def of_turn(sampled: Any, turn: int, length: int, pad_id: int) -> Any:
+    """What was sampled for one of J steps, as long as the positives of its batch are."""
+
+    def fit(part: Any) -> Any:
+        return fitted(part, length, pad_id) if _is_rationales(part) else part
+
+    own = jax.tree.map(lambda leaf: leaf[turn], sampled)
+    return jax.tree.map(fit, own, is_leaf=_is_rationales)
+
+
+def _is_rationales(part: Any) -> bool:
+    return isinstance(part, Rationales)
 
 
 def sample_now(

@@ -5,7 +5,6 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import optax
-from jax import lax
 from jaxtyping import Array, Float, Int, Key
 
 from qcrd_jax import losses
@@ -19,11 +18,8 @@ from qcrd_jax.methods.objectives import (
     Counts,
     MutualInformation,
     contrast_rationales,
-    decode,
-    encode_both_tasks,
-    labels_of,
+    decode_selected,
     mutual_information,
-    select_rationales,
 )
 from qcrd_jax.methods.parts import share
 from qcrd_jax.methods.rationales import (
@@ -137,24 +133,14 @@ class Qcrd:
         def loss_fn(params, inputs, rows):
             batch, positives, negatives, choice = inputs
             dropout = [Draws.of(key).of_rows(rows) for key in keys]
-            predict, explain = encode_both_tasks(student, params, batch, dropout[0])
-
-            def decode_constant(rationales):
-                constant, context = lax.stop_gradient((params, explain))
-                (decoded,) = decode(student, constant, [(context, rationales)], dropout[2:])
-                return decoded.sequence_losses()
-
             read = batch['predict_ids'], batch['explain_ids'], batch['label_ids']
             read = *read, positives.ids, negatives.ids
-            positives, negatives, scheme = select_rationales(
-                decode_constant, positives, negatives, contrast, choice, student.pad_id
+            label, rationales, positives, negatives, scheme = decode_selected(
+                student, params, batch, positives, negatives, contrast, choice, dropout
             )
-            labels = labels_of(batch, student.pad_id)
-            both = concatenate(positives, negatives, pad_id=student.pad_id)
-            groups = [(predict, labels), (explain, both)]
-            label, rationales = decode(student, params, groups, dropout[1:])
-            prediction = share(label.token_losses(), labels.token_mask, counts.label_tokens)
-            values, scores = rationales.sequence_losses(), score(batch, both.ids)
+            mask = label.targets.token_mask
+            prediction = share(label.token_losses(), mask, counts.label_tokens)
+            values, scores = rationales.sequence_losses(), score(batch, rationales.targets.ids)
             per_question, metrics = contrast_rationales(
                 values, scores, positives, negatives, contrast, scheme
             )

@@ -15,7 +15,7 @@ Batch = dict[str, Any]  # as qcrd_jax.data.batches makes them, arrays of a devic
 
 @functools.partial(
     jax.tree_util.register_dataclass,
-    data_fields=['ids', 'token_mask', 'mask'],
+    data_fields=['ids', 'token_mask', 'mask', 'reference'],
     meta_fields=[],
 )
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Rationales:
     ids: Any  # int32 [B, R, T]
     token_mask: Any  # bool [B, R, T]
     mask: Any  # bool [B, R], which exist
+    reference: Any = None  # float32 [B, R], log-probability under the generator, where it is asked
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +38,7 @@ class NegativeSampling:
     lag: int = 5  # steps between the student and its generator, j I; 0: the generator is fixed
     together: bool = True  # one decoding loop for the generators of the next `lag` steps
     ring_dtype: Any = jnp.float32  # of the matrices in the ring
+    reference: bool = False  # log-probabilities of pairs under the generator, too (`references`)
     stop_at_eos: bool = True  # False: always `max_length` tokens, for benchmarks
 
 
@@ -79,7 +81,7 @@ def fitted(rationales: Rationales, length: int, pad_id: int) -> Rationales:
         return jnp.pad(leaf, widths, constant_values=fill)
 
     ids, mask = fit(rationales.ids, pad_id), fit(rationales.token_mask, 0)
-    return Rationales(ids, mask, rationales.mask)
+    return dataclasses.replace(rationales, ids=ids, token_mask=mask)
 
 
 def choose(

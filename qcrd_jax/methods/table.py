@@ -5,6 +5,7 @@ here. Configuration, assembly, report, experiments and benchmarks read what they
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -13,9 +14,18 @@ import optax
 from ml_collections import config_dict
 
 from qcrd_jax.data.schema import PositivesRule
+from qcrd_jax.errors import InputError
+from qcrd_jax.losses import SELECTING_SCHEMES
 from qcrd_jax.methods.dss import Dss, Finetune
 from qcrd_jax.methods.method import Method
 from qcrd_jax.methods.objectives import Contrast, MutualInformation
+from qcrd_jax.methods.preference import (
+    REFERRING,
+    Advantage,
+    Preference,
+    PreferenceLoss,
+    PreferenceName,
+)
 from qcrd_jax.methods.qcrd import Qcrd
 from qcrd_jax.methods.rationales import NegativeSampling
 from qcrd_jax.models.discriminator import Discriminator
@@ -83,6 +93,7 @@ CONTESTED = (
     'loss',
     'mi',
     'negatives',
+    'preference',
 )
 """Groups and fields that a method may leave unread."""
 
@@ -114,6 +125,42 @@ def _qcrd(config: config_dict.ConfigDict, parts: Parts) -> Qcrd:
 
 def _mi_qcrd(config: config_dict.ConfigDict, parts: Parts) -> Method:
     return dataclasses.replace(_qcrd(config, parts), shared=_shared(config))
+
+
+def _preference(name: PreferenceName, config: config_dict.ConfigDict, parts: Parts) -> Preference:
+    negatives = _negatives(config, parts.student, parts.rationale_length)
+    if negatives is None:
+        raise InputError(
+            f'--config.method: {name} learns from pairs with a sampled rationale; set '
+            '--config.negatives.source=ring or fixed, and --config.negatives.count to 1 or more.'
+        )
+    if config.loss.scheme not in SELECTING_SCHEMES:
+        raise InputError(
+            f'--config.loss.scheme: {name} learns from one pair a question; expected one of '
+            f'{", ".join(SELECTING_SCHEMES)}, got {config.loss.scheme}.'
+        )
+    return Preference(
+        student=parts.student,
+        optimizer=parts.optimizer,
+        loss=_LOSSES[name](config.preference),
+        negatives=dataclasses.replace(negatives, reference=name in REFERRING),
+        contrast=Contrast(
+            alpha_pred=config.loss.alpha_pred,
+            alpha_cl=config.loss.alpha_cl,
+            scheme=config.loss.scheme,
+        ),
+        parts=config.train.accumulate,
+    )
+
+
+def _advantage(config: config_dict.ConfigDict, parts: Parts) -> Method:
+    return Advantage(
+        student=parts.student,
+        optimizer=parts.optimizer,
+        alpha=config.loss.alpha_pred,
+        temperature=config.preference.advantage_temperature,
+        parts=config.train.accumulate,
+    )
 
 
 def _shared(config: config_dict.ConfigDict) -> MutualInformation:
@@ -164,6 +211,44 @@ def _samples(config: config_dict.ConfigDict) -> bool:
     return settings.source in ('ring', 'fixed') and settings.count > 0
 
 
+_LOSSES: dict[PreferenceName, Callable[[config_dict.ConfigDict], PreferenceLoss]] = {
+    'redi': lambda preference: PreferenceLoss('redi', weight=preference.redi_weight),
+    'spin': lambda preference: PreferenceLoss(
+        'spin', beta=preference.spin_beta, anchor=preference.anchor
+    ),
+    'dpo': lambda preference: PreferenceLoss(
+        'dpo',
+        beta=preference.dpo_beta,
+        smoothing=preference.dpo_smoothing,
+        anchor=preference.anchor,
+    ),
+    'simpo': lambda preference: PreferenceLoss(
+        'simpo',
+        beta=preference.simpo_beta,
+        gamma_ratio=preference.simpo_gamma_ratio,
+        anchor=preference.anchor,
+    ),
+    'orpo': lambda preference: PreferenceLoss('orpo', weight=preference.orpo_weight),
+    'kto': lambda preference: PreferenceLoss(
+        'kto', beta=preference.kto_beta, anchor=preference.anchor
+    ),
+    'unlikelihood': lambda preference: PreferenceLoss(
+        'unlikelihood', weight=preference.unlikelihood_weight
+    ),
+}
+"""The losses of pairs, and which fields of the group `preference` are their constants."""
+
+_READ: dict[PreferenceName, tuple[str, ...]] = {
+    'redi': ('redi_weight',),
+    'spin': ('spin_beta', 'anchor'),
+    'dpo': ('dpo_beta', 'dpo_smoothing', 'anchor'),
+    'simpo': ('simpo_beta', 'simpo_gamma_ratio', 'anchor'),
+    'orpo': ('orpo_weight',),
+    'kto': ('kto_beta', 'anchor'),
+    'unlikelihood': ('unlikelihood_weight',),
+}
+
+
 def _reads_nothing(config: config_dict.ConfigDict) -> tuple[str, ...]:
     return ()
 
@@ -176,14 +261,27 @@ def _reads_mi(config: config_dict.ConfigDict) -> tuple[str, ...]:
     return (*_reads_dss(config), 'mi')
 
 
+def _reads_preference(name: PreferenceName, config: config_dict.ConfigDict) -> tuple[str, ...]:
+    read = ['data.positives', 'negatives.source', *_reads_sampling(config)]
+    read += [f'loss.{field}' for field in ('alpha_pred', 'alpha_cl', 'scheme')]
+    return (*read, *(f'preference.{field}' for field in _READ[name]))
+
+
+def _reads_advantage(config: config_dict.ConfigDict) -> tuple[str, ...]:
+    return ('data.positives', 'loss.alpha_pred', 'preference.advantage_temperature')
+
+
+def _reads_sampling(config: config_dict.ConfigDict) -> list[str]:
+    if config.negatives.source not in ('ring', 'fixed'):
+        return []
+    ring = ('lag', 'interval', 'together', 'ring_dtype')
+    own = ring if config.negatives.source == 'ring' else ('fixed',)
+    return [f'negatives.{name}' for name in ('count', 'temperature', 'max_length', *own)]
+
+
 def _reads_qcrd(config: config_dict.ConfigDict) -> tuple[str, ...]:
-    read = ['data.positives', 'negatives.source', 'discriminator.weigh']
+    read = ['data.positives', 'negatives.source', 'discriminator.weigh', *_reads_sampling(config)]
     read += [f'loss.{name}' for name in ('alpha_pred', 'alpha_cl', 'beta', 'margin', 'scheme')]
-    if config.negatives.source in ('ring', 'fixed'):
-        read += [f'negatives.{name}' for name in ('count', 'temperature', 'max_length')]
-        ring = ('lag', 'interval', 'together', 'ring_dtype')
-        own = ring if config.negatives.source == 'ring' else ('fixed',)
-        read += [f'negatives.{name}' for name in own]
     if config.discriminator.weigh:
         read += ['loss.alpha_disc', 'loss.alpha_disc_decay', 'loss.discriminator']
         read += ['data.augment', 'data.tagger', 'evaluation.temperatures']
@@ -194,6 +292,15 @@ def _reads_qcrd(config: config_dict.ConfigDict) -> tuple[str, ...]:
 
 def _reads_mi_qcrd(config: config_dict.ConfigDict) -> tuple[str, ...]:
     return (*_reads_qcrd(config), 'mi')
+
+
+def _rival(title: str, name: PreferenceName) -> Entry:
+    return Entry(
+        title,
+        functools.partial(_preference, name),
+        functools.partial(_reads_preference, name),
+        positives=None,
+    )
 
 
 METHODS: dict[str, Entry] = {
@@ -213,5 +320,13 @@ METHODS: dict[str, Entry] = {
         paper_hours_unweighed=(12.0, 7.5),
     ),
     'mi_qcrd': Entry('MI + QCRD', _mi_qcrd, _reads_mi_qcrd, positives=None, discriminator=True),
+    'redi': _rival('REDI', 'redi'),
+    'spin': _rival('SPIN', 'spin'),
+    'dpo': _rival('DPO', 'dpo'),
+    'simpo': _rival('SimPO', 'simpo'),
+    'orpo': _rival('ORPO', 'orpo'),
+    'kto': _rival('KTO', 'kto'),
+    'unlikelihood': _rival('Unlikelihood', 'unlikelihood'),
+    'advdistill': Entry('AdvDistill', _advantage, _reads_advantage, positives=None),
 }
-"""Every method by its name in a configuration (sections 4.1 and A.4)."""
+"""Every method by its name in a configuration: the paper's (sections 4.1 and A.4), and rivals."""

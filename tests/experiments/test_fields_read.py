@@ -25,6 +25,9 @@ CASES = {
         'negatives.source': 'self_consistency',
         'discriminator.weigh': False,
     },
+    'kto': {'method': 'kto'},
+    'redi_fixed': {'method': 'redi', 'negatives.source': 'fixed'},
+    'advdistill': {'method': 'advdistill'},
 }
 
 COMPARED = ('dss', 'qcrd', 'qcrd_without_scores')

@@ -109,8 +109,8 @@ def test_one_entry_adds_a_method(tmp_path, monkeypatch, capsys):
     use_toy_students(monkeypatch)
     config = small_config()
     config.train.update(shapes=1, steps=4, log_every=2, evaluate_every=4)
-    config.method = 'unlikelihood'
-    with pytest.raises(InputError, match=r'--config.method: expected finetune \| .*unlikelihood'):
+    config.method = 'of_slips'
+    with pytest.raises(InputError, match=r'--config.method: expected finetune \| .*of_slips'):
         validation.validate(config)
 
     def make(config, parts):
@@ -118,11 +118,11 @@ def test_one_entry_adds_a_method(tmp_path, monkeypatch, capsys):
         return Unlikelihood(parts.student, parts.optimizer, config.loss.beta, negatives)
 
     entry = Entry('Unlikelihood of slips', make, lambda config: ('loss.beta',))
-    monkeypatch.setitem(METHODS, 'unlikelihood', entry)
+    monkeypatch.setitem(METHODS, 'of_slips', entry)
     modes.run('train', config, tmp_path)
     assert 'test accuracy' in capsys.readouterr().out
     summary = files.read_json(tmp_path / 'summary.json')
-    assert summary['method'] == 'unlikelihood'
+    assert summary['method'] == 'of_slips'
     assert summary['negative_sampling_share'] > 0
     assert summary['discriminator_auc'] is None
     logged = [record for _, record in files.read_jsonl(tmp_path / 'metrics.jsonl')]
