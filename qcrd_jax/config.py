@@ -93,6 +93,7 @@ def _discriminator() -> config_dict.ConfigDict:
     discriminator.pretrained = 'student'  # folder or Hub id (A.3: t5-base) | 'student': the
     # student's initial encoder, or body | '': random weights
     discriminator.size = 'base'  # as student.size; read when `pretrained` is ''
+    discriminator.frozen = False  # only the head learns, on the encoder as it is
     discriminator.pretrain_steps = 500  # at most (A.3)
     discriminator.batch_size = 8  # questions per pretraining step
     discriminator.learning_rate = 5e-5  # AdamW, linear decay to zero over the pretraining
@@ -100,6 +101,8 @@ def _discriminator() -> config_dict.ConfigDict:
     discriminator.update_every = 100  # optimiser steps between online updates; 0: never (3.3.1)
     discriminator.decay_every = 'update'  # update | step: when alpha_disc is multiplied
     discriminator.holdout = 0.1  # share of the training questions kept for measuring the ROC-AUC
+    discriminator.scores = 'discriminator'  # discriminator | gold (1 where a rationale
+    # arrives at the gold answer, else 0) | samples (`score` of the teacher's answers, else 0)
     discriminator.weigh = True  # weigh the rationales by their scores (the Quality Judge, Table 4)
     return discriminator
 

@@ -13,6 +13,7 @@ from qcrd_jax.data.sources.remotes import Release
 from qcrd_jax.data.sources.table import DATASETS
 from qcrd_jax.data.tagging import TaggerName
 from qcrd_jax.errors import InputError
+from qcrd_jax.methods.host_scores import ScoresSource
 from qcrd_jax.methods.objectives import DecayEvery
 from qcrd_jax.methods.optimizers import Schedule
 from qcrd_jax.methods.table import METHODS, NegativesSource
@@ -33,6 +34,7 @@ CHOICES = {
     'student.version': tuple(SIZES),
     'student.compute_dtype': ('auto', 'float32', 'bfloat16'),
     'discriminator.size': _SIZE_NAMES,
+    'discriminator.scores': get_args(ScoresSource),
     'discriminator.decay_every': get_args(DecayEvery),
     'negatives.source': get_args(NegativesSource),
     'loss.scheme': losses.SCHEMES,
@@ -158,6 +160,11 @@ def validate(config: config_dict.ConfigDict) -> None:
         raise InputError(
             f'--config.train.accumulate: expected a divisor of train.batch_size '
             f'({train.batch_size}), got {train.accumulate}.'
+        )
+    if config.discriminator.frozen and config.optimizer.weight_decay:
+        raise InputError(
+            '--config.discriminator.frozen: weight decay would move the encoder all the same; '
+            'expected --config.optimizer.weight_decay=0 with it.'
         )
     prefixes = config.data.prefixes
     if len(prefixes) != 2 or not all(isinstance(prefix, str) for prefix in prefixes):

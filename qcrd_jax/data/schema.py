@@ -21,12 +21,14 @@ class TeacherSample:
       rationale: its reasoning, without the statement of the answer; '' where there is none.
       answer: the stated answer; '' where none can be read.
       source: who gave it.
+      score: how good it is, as somebody else judged, a reward model for instance; None: not said.
     """
 
     text: str
     rationale: str
     answer: str
     source: str
+    score: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)

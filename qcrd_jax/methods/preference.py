@@ -17,6 +17,7 @@ import optax
 from jaxtyping import Array, Float, Key
 
 from qcrd_jax import losses
+from qcrd_jax.methods.host_scores import HostScores
 from qcrd_jax.methods.method import update_student
 from qcrd_jax.methods.metrics import Metrics, over, padding, single
 from qcrd_jax.methods.negatives import sample_negatives
@@ -246,13 +247,15 @@ def prefer(
 class Advantage:
     """AdvDistill: all of the teacher's rationales, weighed by their group-relative rewards.
 
-    The reward of a positive is 1 and that of a negative 0. Nothing is sampled.
+    The reward of a positive is 1 and that of a negative 0, unless there are `scores`. Nothing is
+    sampled.
 
     Attributes:
       student: the model.
       optimizer: the student's.
       alpha: weight of the label; 1 - alpha is that of the rationales.
       temperature: of the weights.
+      scores: rewards from elsewhere.
       parts: into how many the questions of a batch are cut, one after another in memory.
     """
 
@@ -260,6 +263,7 @@ class Advantage:
     optimizer: optax.GradientTransformation
     alpha: float = 0.5
     temperature: float = 1.0
+    scores: HostScores | None = None
     parts: int = 1
 
     @property
@@ -288,9 +292,8 @@ class Advantage:
             label, rationales = decode(student, params, asked, dropout[1:])
             prediction = share(label.token_losses(), labels.token_mask, counts.label_tokens)
             values, positive = rationales.sequence_losses(), groups[0].mask.shape[1]
-            rewards = jnp.broadcast_to(jnp.arange(values.shape[1]) < positive, values.shape)
             weights = losses.advantage_weights(
-                rewards.astype(jnp.float32), every.mask, temperature=self.temperature
+                self._rewards(batch, every, positive), every.mask, temperature=self.temperature
             )
             per_question = jnp.sum(weights * jnp.where(every.mask, values, 0.0), axis=-1)
             explanation = share(per_question, batch['example_mask'], counts.questions)
@@ -304,6 +307,12 @@ class Advantage:
             }
 
         return update_student(state, self.optimizer, loss_fn, (batch, groups), parts=self.parts)
+
+    def _rewards(self, batch: Batch, every: Rationales, positive: int) -> Float[Array, 'B R']:
+        if self.scores is not None:
+            return self.scores.of(batch, every.ids)
+        shape = every.mask.shape
+        return jnp.broadcast_to(jnp.arange(shape[1]) < positive, shape).astype(jnp.float32)
 
 
 def _referred(student: Student, generator: Params, batch: Batch, negatives: Rationales) -> Referred:

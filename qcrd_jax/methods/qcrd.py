@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from qcrd_jax import losses
 from qcrd_jax.methods.discriminator import score_rationales, update_discriminator
+from qcrd_jax.methods.host_scores import HostScores
 from qcrd_jax.methods.method import update_student
 from qcrd_jax.methods.metrics import Metrics, over, padding, single
 from qcrd_jax.methods.negatives import sample_negatives
@@ -46,9 +47,10 @@ class Qcrd:
       optimizer: the student's.
       contrast: constants of the losses.
       negatives: how the generator is sampled; None samples none.
-      discriminator: None weighs every rationale alike (eqs. 4, 5).
+      discriminator: None weighs every rationale alike (eqs. 4, 5), unless there are `scores`.
       discriminator_optimizer: its own, used every `contrast.update_every` steps; None: never.
       shared: adds MI's term for the positives that carry gradient (MI + QCRD, Table A5).
+      scores: that weigh rationales in the place of a discriminator's.
       parts: into how many the questions of a batch are cut, one after another in memory.
       shards: devices that the questions of a batch are spread over.
     """
@@ -60,6 +62,7 @@ class Qcrd:
     discriminator: Discriminator | None = None
     discriminator_optimizer: optax.GradientTransformation | None = None
     shared: MutualInformation | None = None
+    scores: HostScores | None = None
     parts: int = 1
     shards: int = 1
 
@@ -125,6 +128,8 @@ class Qcrd:
         choice = Choice.of(draw_key, positives, negatives, contrast.scheme)
 
         def score(batch: Batch, ids: Int[Array, 'B R T']) -> Float[Array, 'B R'] | None:
+            if self.scores is not None:
+                return self.scores.of(batch, ids)
             if self.discriminator is None:
                 return None
             params = state.discriminator.params

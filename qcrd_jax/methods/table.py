@@ -17,6 +17,7 @@ from qcrd_jax.data.schema import PositivesRule
 from qcrd_jax.errors import InputError
 from qcrd_jax.losses import SELECTING_SCHEMES
 from qcrd_jax.methods.dss import Dss, Finetune
+from qcrd_jax.methods.host_scores import HostScores
 from qcrd_jax.methods.method import Method
 from qcrd_jax.methods.objectives import Contrast, MutualInformation
 from qcrd_jax.methods.preference import (
@@ -43,6 +44,7 @@ class Parts(NamedTuple):
       discriminator: None where the entry has no use for one (`Entry.weighs`).
       discriminator_optimizer: of its online updates.
       rationale_length: tokens of the longest rationale of the data, as far as it is not cut.
+      scores: of rationales by their texts, in the place of a discriminator's; None: there are none.
     """
 
     student: Student
@@ -50,6 +52,7 @@ class Parts(NamedTuple):
     discriminator: Discriminator | None
     discriminator_optimizer: optax.GradientTransformation
     rationale_length: int
+    scores: HostScores | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +68,7 @@ class Entry:
       rationales: whether it learns from rationales at all.
       joint: whether rationale and label are one target.
       discriminator: whether it can weigh rationales by a discriminator's scores.
+      scores: whether it can take scores from elsewhere (`discriminator.scores`).
       paper_hours: of training on SVAMP with T5-base and with T5-small (Table A7).
       paper_hours_unweighed: likewise, without the discriminator.
     """
@@ -76,12 +80,19 @@ class Entry:
     rationales: bool = True
     joint: bool = False
     discriminator: bool = False
+    scores: bool = False
     paper_hours: tuple[float, float] | None = None
     paper_hours_unweighed: tuple[float, float] | None = None
 
     def weighs(self, config: config_dict.ConfigDict) -> bool:
         """Whether a run has a discriminator."""
-        return self.discriminator and config.discriminator.weigh
+        settings = config.discriminator
+        return self.discriminator and settings.weigh and settings.scores == 'discriminator'
+
+    def scores_texts(self, config: config_dict.ConfigDict) -> bool:
+        """Whether a run has scores by the texts of rationales."""
+        settings = config.discriminator
+        return self.scores and settings.weigh and settings.scores != 'discriminator'
 
 
 CONTESTED = (
@@ -119,6 +130,7 @@ def _qcrd(config: config_dict.ConfigDict, parts: Parts) -> Qcrd:
         negatives=_negatives(config, parts.student, parts.rationale_length),
         discriminator=parts.discriminator,
         discriminator_optimizer=parts.discriminator_optimizer,
+        scores=parts.scores,
         parts=config.train.accumulate,
     )
 
@@ -159,6 +171,7 @@ def _advantage(config: config_dict.ConfigDict, parts: Parts) -> Method:
         optimizer=parts.optimizer,
         alpha=config.loss.alpha_pred,
         temperature=config.preference.advantage_temperature,
+        scores=parts.scores,
         parts=config.train.accumulate,
     )
 
@@ -268,7 +281,8 @@ def _reads_preference(name: PreferenceName, config: config_dict.ConfigDict) -> t
 
 
 def _reads_advantage(config: config_dict.ConfigDict) -> tuple[str, ...]:
-    return ('data.positives', 'loss.alpha_pred', 'preference.advantage_temperature')
+    scores = ('discriminator.weigh', 'discriminator.scores')
+    return ('data.positives', 'loss.alpha_pred', 'preference.advantage_temperature', *scores)
 
 
 def _reads_sampling(config: config_dict.ConfigDict) -> list[str]:
@@ -283,6 +297,8 @@ def _reads_qcrd(config: config_dict.ConfigDict) -> tuple[str, ...]:
     read = ['data.positives', 'negatives.source', 'discriminator.weigh', *_reads_sampling(config)]
     read += [f'loss.{name}' for name in ('alpha_pred', 'alpha_cl', 'beta', 'margin', 'scheme')]
     if config.discriminator.weigh:
+        read.append('discriminator.scores')
+    if METHODS['qcrd'].weighs(config):
         read += ['loss.alpha_disc', 'loss.alpha_disc_decay', 'loss.discriminator']
         read += ['data.augment', 'data.tagger', 'evaluation.temperatures']
         unread = {'size'} if config.discriminator.pretrained else set()
@@ -316,10 +332,13 @@ METHODS: dict[str, Entry] = {
         _reads_qcrd,
         positives=None,
         discriminator=True,
+        scores=True,
         paper_hours=(13.0, 8.5),
         paper_hours_unweighed=(12.0, 7.5),
     ),
-    'mi_qcrd': Entry('MI + QCRD', _mi_qcrd, _reads_mi_qcrd, positives=None, discriminator=True),
+    'mi_qcrd': Entry(
+        'MI + QCRD', _mi_qcrd, _reads_mi_qcrd, positives=None, discriminator=True, scores=True
+    ),
     'redi': _rival('REDI', 'redi'),
     'spin': _rival('SPIN', 'spin'),
     'dpo': _rival('DPO', 'dpo'),
@@ -327,6 +346,6 @@ METHODS: dict[str, Entry] = {
     'orpo': _rival('ORPO', 'orpo'),
     'kto': _rival('KTO', 'kto'),
     'unlikelihood': _rival('Unlikelihood', 'unlikelihood'),
-    'advdistill': Entry('AdvDistill', _advantage, _reads_advantage, positives=None),
+    'advdistill': Entry('AdvDistill', _advantage, _reads_advantage, positives=None, scores=True),
 }
 """Every method by its name in a configuration: the paper's (sections 4.1 and A.4), and rivals."""

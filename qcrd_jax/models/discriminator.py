@@ -9,6 +9,7 @@ import dataclasses
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from qcrd_jax.models.base import apply
@@ -31,9 +32,11 @@ class Discriminator:
 
     Attributes:
       encoder: what reads; the head is float32 in whatever precision it computes.
+      frozen: whether only the head learns; the encoder has no gradient.
     """
 
     encoder: Encoder
+    frozen: bool = False
 
     @property
     def pad_id(self) -> int:
@@ -79,7 +82,8 @@ class Discriminator:
           mask: True at real tokens; a row with none pools to zeros and stays finite.
           dropout: where given, the encoder drops out, for every rationale another way.
         """
-        states = self.encoder.states(params['encoder'], ids, mask, dropout).astype(jnp.float32)
+        encoder = lax.stop_gradient(params['encoder']) if self.frozen else params['encoder']
+        states = self.encoder.states(encoder, ids, mask, dropout).astype(jnp.float32)
         real = mask[..., None]
         pooled = jnp.where(real, states, jnp.finfo(jnp.float32).min).max(axis=-2)
         pooled = jnp.where(real.any(axis=-2), pooled, 0.0)

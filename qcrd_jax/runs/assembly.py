@@ -24,6 +24,7 @@ from qcrd_jax.models.base import compute_dtype
 from qcrd_jax.models.discriminator import Discriminator
 from qcrd_jax.models.protocol import Student
 from qcrd_jax.placement import Placement
+from qcrd_jax.runs import text_scores
 from qcrd_jax.runs.run import Run
 
 
@@ -47,7 +48,10 @@ def assemble(
     schedule, pretraining, online = _schedules(config)
     adamw = functools.partial(_adamw, config)
     optimizer, pretraining, online = map(adamw, (schedule, pretraining, online))
-    parts = Parts(student, optimizer, discriminator, online, data.lengths.rationale)
+    scores = None
+    if METHODS[config.method].scores_texts(config):
+        scores = text_scores.host_scores(config, data)
+    parts = Parts(student, optimizer, discriminator, online, data.lengths.rationale, scores)
     method = METHODS[config.method].build(config, parts)
     samples_fixed = method.negatives is not None and not method.negatives.lag
     if samples_fixed and config.negatives.fixed:  # refused now, not after hours of pretraining
@@ -138,7 +142,8 @@ def _discriminator(
             dropout_rate=config.student.dropout,
             compute_dtype=compute_dtype(config.student.compute_dtype),
             remat=config.train.remat == 'layers',
-        )
+        ),
+        frozen=settings.frozen,
     )
 
 

@@ -56,6 +56,20 @@ def test_pretraining_separates_what_can_be_separated(initial):
     assert int(after.updates) == int(state.updates) + 1
 
 
+def test_of_a_frozen_one_only_the_head_learns(initial):
+    optimizer, batch = optimizers.adamw(3e-3), make_batch()
+    frozen = dataclasses.replace(DISCRIMINATOR, frozen=True)
+    before = DiscriminatorState.create(initial[1], optimizer)
+    after, metrics = jax.jit(make_discriminator_step(frozen, optimizer))(before, batch, KEY)
+    toys.assert_trees_close(after.params['encoder'], before.params['encoder'], rtol=0, atol=0)
+    moved = jax.tree.map(
+        lambda new, old: np.abs(new - old).max(), after.params['head'], before.params['head']
+    )
+    assert min(jax.tree.leaves(moved)) > 1e-3
+    _, whole = jax.jit(make_discriminator_step(DISCRIMINATOR, optimizer))(before, batch, KEY)
+    assert float(metrics['loss'][0]) == float(whole['loss'][0])
+
+
 def test_scores_do_not_depend_on_the_padding_that_is_cut(initial):
     batch = make_batch()
     ids = jnp.asarray(batch['positive_ids'])

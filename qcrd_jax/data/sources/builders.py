@@ -17,6 +17,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
 from array_record.python.array_record_data_source import ArrayRecordDataSource
@@ -39,8 +40,8 @@ from qcrd_jax.data.splits import Dataset, with_test, with_validation
 from qcrd_jax.errors import InputError, shown
 from qcrd_jax.files import check_folder
 
-_VERSION = tfds.core.Version('3.0.0')  # raise it when parsing or generating changes
-_SAMPLE_FIELDS = tuple(field.name for field in dataclasses.fields(TeacherSample))
+_VERSION = tfds.core.Version('4.0.0')  # raise it when parsing or generating changes
+_SAMPLE_TEXTS = ('text', 'rationale', 'answer', 'source')
 _SHARD = 10_000  # examples; one shard at a time is in memory while a dataset is written
 
 
@@ -61,7 +62,8 @@ class _Questions(tfds.core.ShardBasedBuilder, skip_registration=True):
     VERSION = _VERSION
 
     def _info(self) -> tfds.core.DatasetInfo:
-        sample = {name: tfds.features.Text() for name in _SAMPLE_FIELDS}
+        sample = {name: tfds.features.Text() for name in _SAMPLE_TEXTS}
+        sample['score'] = tfds.features.Scalar(np.float64)  # NaN: none was given
         return tfds.core.DatasetInfo(
             builder=self,
             description=DATASETS[self.name].description,
@@ -90,7 +92,7 @@ def _shards(
 ) -> list[Callable[[], Iterator[tuple[int, dict]]]]:
     """Returns what yields the records of each shard; they are called once each, in order."""
     shown = bars.shown(examples, f'reading {split}', 'questions')
-    records = ((key, dataclasses.asdict(example)) for key, example in enumerate(shown))
+    records = ((key, _record(example)) for key, example in enumerate(shown))
     number = max(1, math.ceil(len(examples) / _SHARD))
     return [functools.partial(itertools.islice, records, _SHARD)] * number
 
@@ -225,14 +227,23 @@ def _quiet_tfds() -> Iterator[None]:
         tfds.enable_progress_bar()
 
 
+def _record(example: Example) -> dict[str, Any]:
+    record = dataclasses.asdict(example)
+    for sample in record['samples']:
+        sample['score'] = math.nan if sample['score'] is None else sample['score']
+    return record
+
+
 def _example(record: dict[str, Any]) -> Example:
-    columns = [record['samples'][name] for name in _SAMPLE_FIELDS]
+    columns = [record['samples'][name] for name in _SAMPLE_TEXTS]
+    scores = [None if math.isnan(score) else float(score) for score in record['samples']['score']]
     return Example(
         id=record['id'].decode(),
         input=record['input'].decode(),
         label=record['label'].decode(),
         samples=tuple(
-            TeacherSample(*(text.decode() for text in row)) for row in zip(*columns, strict=True)
+            TeacherSample(*(text.decode() for text in row), score)
+            for row, score in zip(zip(*columns, strict=True), scores, strict=True)
         ),
         options=tuple(option.decode() for option in record['options']),
     )

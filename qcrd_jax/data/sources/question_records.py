@@ -4,6 +4,7 @@ What a record may hold is said in `raw_samples`. A field that is null is a field
 """
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -26,12 +27,21 @@ SPLITS = {
 
 
 class Answer(NamedTuple):
-    """One answer: who gave it, its number among theirs, what it is, and what was thought before."""
+    """One answer.
+
+    Attributes:
+      teacher: who gave it.
+      sample: its number among theirs.
+      text: what it is.
+      reasoning: what was thought before.
+      score: that it was given; None: none.
+    """
 
     teacher: str
     sample: int
     text: str
     reasoning: str = ''
+    score: float | None = None
 
 
 class QuestionRecord(NamedTuple):
@@ -227,4 +237,13 @@ def _answer(entry: Any, field: str) -> Answer:
         reasoning = reasoning or given or ''
     texts = (without_surrogates(text) for text in (entry['teacher'], entry['text'], reasoning))
     teacher, text, reasoning = texts
-    return Answer(teacher, sample, text, reasoning)
+    return Answer(teacher, sample, text, reasoning, _score(entry.get('score'), f'{inside}score'))
+
+
+def _score(given: Any, field: str) -> float | None:
+    if given is None:
+        return None
+    number = isinstance(given, int | float) and not isinstance(given, bool)
+    if not number or not math.isfinite(given):
+        raise Unexpected(field, 'a finite number', given)
+    return float(given)

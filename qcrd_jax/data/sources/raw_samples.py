@@ -13,7 +13,8 @@ or a conversation, whose last question is the question (see `conversations`):
 
   {"id"?, "messages", "label", "split"?, "options"?, "teacher"?}
 
-With a text there may be `reasoning`, what was thought before. The answers to a question are in the
+With a text there may be `reasoning`, what was thought before, and `score`, how good somebody else
+found it (a reward model, say; see `discriminator.scores`). The answers to a question are in the
 order of their number `sample`, and in that of the file.
 
 A file may be larger than memory: it is read once to check every record and to note where those of a
@@ -217,7 +218,7 @@ def _parsed(answer: Answer, answer_type: AnswerType, options: Sequence[str]) -> 
     rationale, stated = parse_answer(answer.text, answer_type, options)
     if stated and not rationale and answer.reasoning:
         rationale = _without_statement(answer.reasoning, stated, answer_type, options)
-    return TeacherSample(answer.text, rationale, stated, source=answer.teacher)
+    return TeacherSample(answer.text, rationale, stated, answer.teacher, answer.score)
 
 
 def _without_statement(

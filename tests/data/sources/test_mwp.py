@@ -52,6 +52,8 @@ def test_the_default_dataset_is_pinned():
         split: [dataclasses.asdict(example) for example in examples]
         for split, examples in splits.items()
     }
+    samples = [s for split in records.values() for example in split for s in example['samples']]
+    assert {sample.pop('score') for sample in samples} == {None}
     assert hashlib.sha256(json.dumps(records).encode()).hexdigest() == DIGEST
 
 

@@ -86,11 +86,11 @@ def test_what_was_prepared_is_found_again(tmp_path):
     """Fingerprints of sources that never change: another one would prepare everything anew."""
     source = test_dss.write_dataset(tmp_path / 'svamp')
     config = settings(name='svamp', source=str(source))
-    assert builders.load(config.data, tmp_path).fingerprint == 'svamp/19cb29fda747cd67/3.0.0'
-    assert builders.sources_digest(config.data) == '0687c476d0a0d0c3'
+    assert builders.load(config.data, tmp_path).fingerprint == 'svamp/142eb977085cea64/4.0.0'
+    assert builders.sources_digest(config.data) == '5a861e1683391501'
     config = settings(name='mwp')
     config.data.mwp.update(train=40, validation=5, test=10)
-    assert builders.load(config.data, tmp_path).fingerprint == 'mwp/8c24f19c1a72f33f/3.0.0'
+    assert builders.load(config.data, tmp_path).fingerprint == 'mwp/842b30fe0329ea68/4.0.0'
 
 
 @pytest.mark.parametrize('name', [name for name, entry in DATASETS.items() if entry.download])
