@@ -77,6 +77,7 @@ class GivenScores:
             (place, self._cut(written)): sample.score
             for place, group in enumerate(used)
             for written, sample in zip(ids[place], group, strict=True)
+            if sample.score is not None  # none is
         }
 
     def __call__(self, places: np.ndarray, ids: np.ndarray) -> np.ndarray:

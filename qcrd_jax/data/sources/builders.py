@@ -62,7 +62,7 @@ class _Questions(tfds.core.ShardBasedBuilder, skip_registration=True):
     VERSION = _VERSION
 
     def _info(self) -> tfds.core.DatasetInfo:
-        sample = {name: tfds.features.Text() for name in _SAMPLE_TEXTS}
+        sample: dict[str, Any] = {name: tfds.features.Text() for name in _SAMPLE_TEXTS}
         sample['score'] = tfds.features.Scalar(np.float64)  # NaN: none was given
         return tfds.core.DatasetInfo(
             builder=self,
@@ -242,8 +242,8 @@ def _example(record: dict[str, Any]) -> Example:
         input=record['input'].decode(),
         label=record['label'].decode(),
         samples=tuple(
-            TeacherSample(*(text.decode() for text in row), score)
-            for row, score in zip(zip(*columns, strict=True), scores, strict=True)
+            TeacherSample(*(text.decode() for text in row), score=score)
+            for *row, score in zip(*columns, scores, strict=True)
         ),
         options=tuple(option.decode() for option in record['options']),
     )
