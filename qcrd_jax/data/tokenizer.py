@@ -16,24 +16,24 @@ from absl import logging
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from qcrd_jax import sums
+from qcrd_jax.data.gguf_tokenizer import read_gguf_tokenizer
+from qcrd_jax.data.special_tokens import STRANGER, Tokenizer, special_ids, special_tokens
 from qcrd_jax.data.tokenizer_files import FILES, check_files, check_sizes, config_of, readable
 from qcrd_jax.errors import InputError, shown
-
-Tokenizer = transformers.PreTrainedTokenizerBase
+from qcrd_jax.models.gguf_files import is_gguf
 
 PAD, EOS, UNKNOWN = '<pad>', '</s>', '<unk>'  # ids 0, 1 and 2, as T5 has them
 
 # What to pad with where a tokenizer pads with EOS, as Qwen2.5's does: tokens no text has.
 _PADS = ('<|fim_pad|>', '<|vision_pad|>', '<|finetune_right_pad_id|>', '<|pad|>', PAD, '[PAD]')
 _PADS += ('<|reserved_special_token_0|>', '<empty_output>')  # of Llama 3.0; of SmolLM2
-_STRANGER = '\U0010fffd'  # a character for private use, which no vocabulary has
 _PROBES = (  # texts that a SentencePiece model and what reads it must cut alike
-    f'a{_STRANGER}b', ' two  spaces ', 'one\nline', 'a\tb', 'ＡＢＣ', '1/2 of 12.50 is $6.', '',
+    f'a{STRANGER}b', ' two  spaces ', 'one\nline', 'a\tb', 'ＡＢＣ', '1/2 of 12.50 is $6.', '',
 )  # fmt: skip
 _MOST_PIECES = 40_000  # of a model that probes are made of
 _PIECES_OF_PROBE = 8
 _WAY_OUT = (
-    'Give a folder by --config.student.tokenizer=<folder>, or use '
+    'Give a folder (or a .gguf file) by --config.student.tokenizer=<folder>, or use '
     "--config.student.pretrained='' and --config.student.tokenizer='' to train one on the data, "
     'which needs no network.'
 )
@@ -42,31 +42,10 @@ _MIN_FREQUENCY = 2  # of a merge
 _ALWAYS = '0 1 2 3 4 5 6 7 8 9 ( ) + - * / = . , 0123456789'  # what labels are made of
 
 
-def special_ids(tokenizer: Tokenizer) -> tuple[int, int]:
-    """Returns the ids of padding and of EOS, which every tokenizer of ours has."""
-    ids: Any = (tokenizer.pad_token_id, tokenizer.eos_token_id)
-    return ids
-
-
-def unknown_id(tokenizer: Tokenizer) -> int | None:
-    """Returns the id that stands for what the tokenizer has no piece for.
-
-    None: it has pieces for everything, as those have that fall back to bytes, whatever they name
-    as their unknown token.
-    """
-    found: Any = tokenizer(_STRANGER, add_special_tokens=False)['input_ids']
-    unknown: Any = tokenizer.unk_token_id
-    return unknown if unknown in found else None
-
-
-def special_tokens(tokenizer: Tokenizer) -> list[str]:
-    """Returns the texts that a tokenizer takes for tokens of its own: EOS, padding, sentinels."""
-    added = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
-    return sorted({*added, *tokenizer.all_special_tokens})
-
-
 def load_tokenizer(name_or_path: str) -> Tokenizer:
     """Reads a tokenizer from a folder (`tokenizer.json` or only `spiece.model`) or the Hub.
+
+    That of a GGUF file is read from its metadata.
 
     Code that comes with it is never run, whatever its files name.
 
@@ -74,6 +53,11 @@ def load_tokenizer(name_or_path: str) -> Tokenizer:
       InputError: if there is none, if a file of it is not what it should be, nor what its digests
         say (`sums`), or if the Hub cannot be reached.
     """
+    if is_gguf(name_or_path):
+        path = pathlib.Path(name_or_path).expanduser()
+        if not path.is_file():
+            raise InputError(f'{name_or_path!r}: no such file. {_WAY_OUT}')
+        return _check(read_gguf_tokenizer(path), name_or_path)
     folder = _folder_of(name_or_path)
     check_sizes(folder)
     sums.check(folder, FILES)
@@ -148,7 +132,7 @@ def _check(tokenizer: Tokenizer, name: str) -> Tokenizer:
                 'tokenizer_config.json.'
             )
         tokenizer.add_special_tokens({'pad_token': pad})
-    found: Any = tokenizer(_STRANGER, add_special_tokens=False)['input_ids']
+    found: Any = tokenizer(STRANGER, add_special_tokens=False)['input_ids']
     taken = [number for number in special_ids(tokenizer) if number in found]
     if taken and tokenizer.unk_token_id not in taken:
         raise InputError(

@@ -101,8 +101,16 @@ def config_of(folder: pathlib.Path) -> transformers.PreTrainedConfig:
     return config
 
 
-def try_alone(library: str, path: pathlib.Path, size: int) -> None:
+def try_alone(
+    library: str, path: pathlib.Path, size: int, *, named: pathlib.Path | None = None
+) -> None:
     """Has a file read in a process of its own, which may take only so much memory and time.
+
+    Args:
+      library: that reads it.
+      path: of the file.
+      size: of the file, in bytes.
+      named: the file that it was made of, which an error names; None: itself.
 
     Raises:
       InputError: if the library refuses the file, or does not survive it.
@@ -124,7 +132,7 @@ def try_alone(library: str, path: pathlib.Path, size: int) -> None:
     except subprocess.TimeoutExpired:
         reason = f'reading it takes more than {_TRIAL_SECONDS:.0f} s'
     if reason:
-        raise InputError(f'{shown_path(path)}: cannot be read ({reason}).')
+        raise InputError(f'{shown_path(named or path)}: cannot be read ({reason}).')
 
 
 @contextlib.contextmanager

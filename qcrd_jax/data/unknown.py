@@ -14,7 +14,7 @@ from absl import logging
 
 from qcrd_jax.data.encoded import Encoded, Groups, Ragged
 from qcrd_jax.data.schema import Example
-from qcrd_jax.data.tokenizer import Tokenizer, unknown_id
+from qcrd_jax.data.special_tokens import Tokenizer, unknown_id
 
 TEXTS = ('question', 'label', 'rationale')
 WARNED = 0.001  # share of unknown tokens above which it is warned

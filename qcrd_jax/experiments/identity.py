@@ -17,6 +17,7 @@ from qcrd_jax import files, syntax
 from qcrd_jax.data.sources import builders
 from qcrd_jax.data.sources.table import DATASETS
 from qcrd_jax.methods.table import CONTESTED, METHODS
+from qcrd_jax.models.gguf_files import is_gguf
 
 RUNNING = ('qcrd_jax.runs.assembly', 'qcrd_jax.runs.loop', 'qcrd_jax.runs.results')
 """What trains and finishes a run; what they import counts with them."""
@@ -38,7 +39,7 @@ _APART = (
 _NO_EFFECT = ('train.checkpoint_minutes',)
 
 LOCAL = ('student.pretrained', 'student.tokenizer', 'discriminator.pretrained', 'negatives.fixed')
-"""Fields that name a checkpoint: a folder, or an id of the Hub."""
+"""Fields that name a checkpoint: a folder, a GGUF file, or an id of the Hub."""
 
 
 def of_run(config: config_dict.ConfigDict, needed: Mapping[str, str] | None = None) -> str:
@@ -56,7 +57,9 @@ def of_run(config: config_dict.ConfigDict, needed: Mapping[str, str] | None = No
     """
     read = fields_read(config)
     # What a name stands for counts, where it can be read, and not where that is kept.
-    contents = {name: _folder_digest(read[name]) or read[name] for name in LOCAL if name in read}
+    contents = {
+        name: _checkpoint_digest(read[name]) or read[name] for name in LOCAL if name in read
+    }
     return _digest([read | contents | _data_contents(config), dict(needed or {}), code_version()])
 
 
@@ -158,9 +161,12 @@ def _is_in(name: str, groups: Iterable[str]) -> bool:
 
 
 @functools.cache
-def _folder_digest(name: str) -> str:
+def _checkpoint_digest(name: str) -> str:
     """Of the files of a local checkpoint; '' for a Hub id, whose name has to do."""
     folder = pathlib.Path(name).expanduser()
+    if is_gguf(name) and folder.is_file():
+        with open(folder, 'rb') as file:
+            return hashlib.file_digest(file, 'sha256').hexdigest()
     if not name or not folder.is_dir():
         return ''
     digest = hashlib.sha256()

@@ -1,9 +1,10 @@
 """Folders in Hugging Face's format, in and out: found, recognised, read, and written whole.
 
 What is particular to a family is its `families.Checkpoint`, chosen by the `model_type` of a
-config.json or of the architecture.
+config.json or of the architecture. A GGUF file is read wherever a folder is (`decoder.gguf`).
 """
 
+import glob
 import os
 import pathlib
 import shutil
@@ -16,13 +17,16 @@ import safetensors.numpy
 from qcrd_jax import sums
 from qcrd_jax.errors import InputError, shown
 from qcrd_jax.files import write_json
+from qcrd_jax.models.decoder import gguf
 from qcrd_jax.models.families import BY_MODEL_TYPE, Architecture, Checkpoint, family_of
 from qcrd_jax.models.foreign_files import (
     SETTINGS_BYTES,
     check_size,
     read_json_object,
     shown_path,
+    some,
 )
+from qcrd_jax.models.gguf_files import SUFFIX, is_gguf
 from qcrd_jax.models.protocol import Params
 from qcrd_jax.models.tensor_places import Opened, assemble, check
 
@@ -34,10 +38,11 @@ _DOWNLOADED = ('config.json', 'model*.safetensors', 'model.safetensors.index.jso
 def load_student(
     name_or_path: str | os.PathLike, *, revision: str | None = None
 ) -> tuple[Architecture, Params]:
-    """Reads a student from a folder or from the Hugging Face Hub.
+    """Reads a student from a folder, from a GGUF file, or from the Hugging Face Hub.
 
     Args:
-      name_or_path: a folder with config.json and safetensors files, or the id of a Hub repository.
+      name_or_path: a folder with config.json and safetensors files, a .gguf file of an architecture
+        in `decoder.gguf.ARCHITECTURES`, or the id of a Hub repository.
       revision: branch, tag or commit of the Hub repository.
 
     Returns:
@@ -46,8 +51,8 @@ def load_student(
     Raises:
       InputError: naming the file and the field or tensor that is wrong, missing or not expected.
     """
-    folder, opened = _open_student(name_or_path, revision)
-    return opened.architecture, assemble(folder, opened.places, opened.tensors)
+    where, opened = _open_student(name_or_path, revision)
+    return opened.architecture, assemble(where, opened)
 
 
 def load_architecture(
@@ -68,11 +73,10 @@ def load_encoder(
 
     Args, Returns and Raises are those of `load_student`, for `architectures.encoder_for`.
     """
-    folder = _locate(name_or_path, revision, 'discriminator')
-    opened = _checkpoint_of(folder).open_encoder(folder)
-    check(folder, opened.places, opened.tensors)
-    sums.check(folder, _WEIGHTS)
-    return opened.architecture, assemble(folder, opened.places, opened.tensors)
+    where = _locate(name_or_path, revision, 'discriminator')
+    reader = gguf if where.is_file() else _checkpoint_of(where)
+    opened = _checked(where, reader.open_encoder(where))
+    return opened.architecture, assemble(where, opened)
 
 
 def read_config(path: pathlib.Path) -> Architecture:
@@ -136,16 +140,31 @@ def save_student(
 def _open_student(
     name_or_path: str | os.PathLike, revision: str | None
 ) -> tuple[pathlib.Path, Opened]:
-    folder = _locate(name_or_path, revision, 'student')
-    opened = _checkpoint_of(folder).open_student(folder)
-    check(folder, opened.places, opened.tensors)
-    sums.check(folder, _WEIGHTS)  # whose size is known by now to be that of the architecture
-    return folder, opened
+    where = _locate(name_or_path, revision, 'student')
+    reader = gguf if where.is_file() else _checkpoint_of(where)
+    return where, _checked(where, reader.open_student(where))
+
+
+def _checked(where: pathlib.Path, opened: Opened) -> Opened:
+    """Compares a checkpoint with its architecture and with the digests beside it."""
+    check(where, opened)
+    # The size of the weights is known by now to be that of the architecture.
+    if where.is_file():
+        sums.check(where.parent, (glob.escape(where.name),))
+    else:
+        sums.check(where, _WEIGHTS)
+    return opened
 
 
 def _checkpoint_of(folder: pathlib.Path) -> Checkpoint:
     """Returns what reads a folder; a config.json that names no type is an old T5's."""
     path = folder / 'config.json'
+    files = sorted(file.name for file in folder.glob(f'*{SUFFIX}'))
+    if files and not os.path.lexists(path):
+        raise InputError(
+            f'{shown_path(folder)}: has no config.json, but {some(files)}; name such a file itself '
+            f'to read it: {shown_path(folder / files[0])}'
+        )
     for name in _SETTINGS:
         check_size(folder / name, SETTINGS_BYTES)
     sums.check(folder, _SETTINGS)
@@ -159,15 +178,19 @@ def _checkpoint_of(folder: pathlib.Path) -> Checkpoint:
 
 
 def _locate(name_or_path: str | os.PathLike, revision: str | None, who: str) -> pathlib.Path:
-    """Returns the folder, after downloading it where a Hub id was given."""
+    """Returns the folder or GGUF file, after downloading a folder where a Hub id was given."""
     name = os.fspath(name_or_path)
     folder = pathlib.Path(name).expanduser()
     if name and folder.is_dir():
         return folder
     way_out = (
-        f'Give a folder with --config.{who}.pretrained=<folder>, or start from random weights '
-        f"with --config.{who}.pretrained=''."
+        f'Give a folder (or a {SUFFIX} file) with --config.{who}.pretrained=<folder>, or start '
+        f"from random weights with --config.{who}.pretrained=''."
     )
+    if is_gguf(name):
+        if folder.is_file():
+            return folder
+        raise InputError(f'{name!r}: no such file. {way_out}')
     if not name or folder.exists() or name.startswith(('/', '.', '~')) or name.count('/') > 1:
         raise InputError(f'{name!r}: no such folder. {way_out}')
     try:

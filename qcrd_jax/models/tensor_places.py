@@ -3,6 +3,7 @@
 import math
 import os
 import pathlib
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +13,7 @@ import numpy as np
 from qcrd_jax.errors import InputError
 from qcrd_jax.models.foreign_files import some
 from qcrd_jax.models.protocol import Params
-from qcrd_jax.models.stored_tensors import StoredTensor, parts
+from qcrd_jax.models.stored_tensors import Stored, parts
 
 
 class Place(NamedTuple):
@@ -49,29 +50,46 @@ class Place(NamedTuple):
         return shape if self.layer is None else (layers, *shape)
 
 
-def assemble(
-    folder: pathlib.Path, places: dict[str, Place], tensors: dict[str, StoredTensor]
-) -> Params:
-    """Checks every tensor and puts it in its place, as float32.
+class Opened(NamedTuple):
+    """A checkpoint whose files are mapped and whose tensors have not been read.
+
+    Attributes:
+      architecture: what config.json and, for the head, the tensors say.
+      places: of every tensor that there has to be.
+      tensors: those that are there.
+      described_by: what says which tensors there have to be, for messages.
+    """
+
+    architecture: Any
+    places: dict[str, Place]
+    tensors: Mapping[str, Stored]
+    described_by: str = 'config.json'
+
+
+def assemble(where: pathlib.Path, opened: Opened) -> Params:
+    """Checks every tensor and puts it in its place, as float32, one after the other.
+
+    Args:
+      where: the folder or file of the checkpoint, for messages.
+      opened: what is in it.
 
     Raises:
       InputError: naming the tensors that are missing, not expected, misshaped or not finite.
     """
-    check(folder, places, tensors)
-    for name in places:
-        if not all(np.isfinite(part).all() for part in parts(tensors[name])):
-            raise InputError(f'{tensors[name].file}: tensor {name} holds NaN or infinity.')
+    check(where, opened)
     layers: dict[tuple[str, ...], int] = {}
-    for place in places.values():
+    for place in opened.places.values():
         if place.layer is not None:
             layers[place.path] = max(layers.get(place.path, 0), place.layer + 1)
     params: Params = {}
-    for name, place in places.items():
+    for name, place in opened.places.items():
         *parents, last = place.path
         node = params
         for key in parents:
             node = node.setdefault(key, {})
-        value = tensors[name].data
+        value = opened.tensors[name].values()
+        if not all(np.isfinite(part).all() for part in parts(value)):
+            raise InputError(f'{opened.tensors[name].file}: tensor {name} holds NaN or infinity.')
         if last not in node:
             node[last] = np.empty(place.shape(layers.get(place.path, 0)), np.float32)
         place.of(node[last])[...] = value.T if place.transposed else value
@@ -90,22 +108,8 @@ def take_apart(places: dict[str, Place], params: Params) -> dict[str, np.ndarray
     return tensors
 
 
-class Opened(NamedTuple):
-    """A checkpoint whose files are mapped and whose tensors have not been read.
-
-    Attributes:
-      architecture: what config.json and, for the head, the tensors say.
-      places: of every tensor that there has to be.
-      tensors: those that are there.
-    """
-
-    architecture: Any
-    places: dict[str, Place]
-    tensors: dict[str, StoredTensor]
-
-
-def require_memory(folder: pathlib.Path, places: dict[str, Place]) -> None:
-    """Refuses a config.json of more parameters than this machine's memory holds as float32.
+def require_memory(described_by: pathlib.Path, places: dict[str, Place]) -> None:
+    """Refuses a file that describes more parameters than this machine holds as float32.
 
     Nothing has been allocated or compared then.
     """
@@ -113,28 +117,29 @@ def require_memory(folder: pathlib.Path, places: dict[str, Place]) -> None:
     present = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
     if needed > present:
         raise InputError(
-            f'{folder / "config.json"}: its sizes make parameters of {needed / 2**30:.0f} GiB, '
+            f'{described_by}: its sizes make parameters of {needed / 2**30:.0f} GiB, '
             f'and this machine has {present / 2**30:.0f} GiB of memory. Take a smaller student.'
         )
 
 
-def check(folder: pathlib.Path, places: dict[str, Place], tensors: dict[str, StoredTensor]) -> None:
+def check(where: pathlib.Path, opened: Opened) -> None:
     """Refuses tensors whose names or shapes are not those of the places; reads no values.
 
     Raises:
       InputError: naming the tensors that are missing, not expected or misshaped.
     """
+    places, tensors = opened.places, opened.tensors
     missing = [name for name in places if name not in tensors]
     extra = [name for name in tensors if name not in places]
     misshaped = [
-        f'{name} {tensors[name].data.shape} where {place.stored} was expected'
+        f'{name} {tensors[name].shape} where {place.stored} was expected'
         for name, place in places.items()
-        if name in tensors and tensors[name].data.shape != place.stored
+        if name in tensors and tensors[name].shape != place.stored
     ]
     wrong = [('missing', missing), ('not expected', extra), ('misshaped', misshaped)]
     wrong = [f'{len(names)} {what}: {some(names)}' for what, names in wrong if names]
     if wrong:
         raise InputError(
-            f'{folder}: the tensors do not fit config.json; {"; ".join(wrong)}. '
-            'Check that config.json and the weights are of the same model.'
+            f'{where}: the tensors do not fit {opened.described_by}; {"; ".join(wrong)}. '
+            f'Check that {opened.described_by} and the weights are of the same model.'
         )

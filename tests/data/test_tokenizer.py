@@ -13,7 +13,8 @@ from qcrd_jax.config import base_config
 from qcrd_jax.data.encoding import Encoding, encode
 from qcrd_jax.data.schema import Example, TeacherSample
 from qcrd_jax.data.sources import builders, mwp
-from qcrd_jax.data.tokenizer import load_tokenizer, special_ids, train_tokenizer, unknown_id
+from qcrd_jax.data.special_tokens import special_ids, unknown_id
+from qcrd_jax.data.tokenizer import load_tokenizer, train_tokenizer
 from qcrd_jax.errors import InputError
 
 PREFIXES = ('predict: ', 'explain: ')

@@ -14,7 +14,8 @@ from qcrd_jax import modes
 from qcrd_jax.config import base_config
 from qcrd_jax.data.encoding import Encoding, encode
 from qcrd_jax.data.schema import Example, TeacherSample
-from qcrd_jax.data.tokenizer import load_tokenizer, train_tokenizer, unknown_id
+from qcrd_jax.data.special_tokens import unknown_id
+from qcrd_jax.data.tokenizer import load_tokenizer, train_tokenizer
 from qcrd_jax.data.unknown import Share, UnknownTokens, as_text, name_of, warn
 
 ENCODING = Encoding(('predict: ', 'explain: '), 'equation')

@@ -90,7 +90,7 @@ def test_what_can_change_a_number_changes_the_name(tmp_path, monkeypatch):
     config.student.pretrained = str(folder)
 
     def name(needed=None, **overrides):
-        identity._folder_digest.cache_clear()
+        identity._checkpoint_digest.cache_clear()
         flat = {field.replace('__', '.'): value for field, value in overrides.items()}
         return identity.of_run(plan.resolve(config, one(overrides=flat)), needed)
 

@@ -87,7 +87,7 @@ class DecoderCheckpoint:
                 tensors.setdefault(_EMBEDDING, tensors.pop(_HEAD))
             else:
                 config = dataclasses.replace(config, tied_head=False)
-        return Opened(config, _places(config), tensors)
+        return Opened(config, places_of(config), tensors)
 
     def open_encoder(self, folder: pathlib.Path) -> Opened:
         """Maps a body, of a language model or by itself; the parameters are `DecoderEncoder`'s."""
@@ -95,11 +95,11 @@ class DecoderCheckpoint:
         head = tensors.pop(_HEAD, None)
         if config.tied_head and head is not None:
             tensors.setdefault(_EMBEDDING, head)
-        return Opened(config, _places(dataclasses.replace(config, tied_head=True)), tensors)
+        return Opened(config, places_of(dataclasses.replace(config, tied_head=True)), tensors)
 
     def _open(self, folder: pathlib.Path) -> tuple[DecoderConfig, dict[str, StoredTensor]]:
         config = self.read_config(folder / 'config.json')
-        require_memory(folder, _places(config))
+        require_memory(folder / 'config.json', places_of(config))
         return config, _read_tensors(folder)
 
     def read_config(self, path: pathlib.Path) -> DecoderConfig:
@@ -164,7 +164,7 @@ class DecoderCheckpoint:
 
     def to_tensors(self, config: DecoderConfig, params: Params) -> dict[str, np.ndarray]:
         """Returns what is written, by name."""
-        return take_apart(_places(config), params)
+        return take_apart(places_of(config), params)
 
     def to_config_json(self, config: DecoderConfig) -> dict[str, Any]:
         """Returns the config.json that transformers reads, 4 as well as 5.
@@ -233,7 +233,7 @@ def _read_tensors(folder: pathlib.Path) -> dict[str, StoredTensor]:
     return {name if name == _HEAD else f'model.{name}': t for name, t in tensors.items()}
 
 
-def _places(config: DecoderConfig) -> dict[str, Place]:
+def places_of(config: DecoderConfig) -> dict[str, Place]:
     """Returns the place of every tensor, by its Hugging Face name."""
     c = config
     table = (c.vocab_size, c.d_model)

@@ -44,7 +44,7 @@ _STRAY = 'decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight
 def open_student(folder: pathlib.Path) -> Opened:
     """Maps an encoder-decoder; the parameters are those of `T5Student`."""
     config = read_config(folder / 'config.json')
-    require_memory(folder, _places(config))
+    require_memory(folder / 'config.json', _places(config))
     tensors = read_checkpoint(folder)
     tensors.pop(_STRAY, None)
     embedding = _pop_embedding(folder, config, tensors)
@@ -63,7 +63,7 @@ def open_encoder(folder: pathlib.Path) -> Opened:
     """Maps an encoder, of a whole T5 or by itself; the parameters are those of `T5Encoder`."""
     config = read_config(folder / 'config.json')
     places = _places(dataclasses.replace(config, tied_head=True), stacks=('encoder',))
-    require_memory(folder, places)
+    require_memory(folder / 'config.json', places)
     tensors = {
         name: tensor
         for name, tensor in read_checkpoint(folder).items()
