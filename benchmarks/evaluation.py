@@ -172,7 +172,8 @@ class Measurement:
         """Decodes as evaluation does."""
         if prompt == 'predict_ids':
             return np.stack(self.answering.labels(self.params, self.batches))
-        return np.stack(self.answering.rationales(self.params, self.batches, temperature))
+        written = self.answering.rationales(self.params, self.batches, temperature)
+        return np.stack([each.text for each in written])
 
     def compared(self, prompt: str, length: int, temperature: float) -> dict[str, Any]:
         """Decodes in both ways; returns seconds and what share of the sequences is the same."""

@@ -8,7 +8,16 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-RUN_MEASURES = ('test_accuracy', 'training_hours')
+RATIONALE_MEASURES = (
+    'rationale_accuracy',
+    'rationale_agreement',
+    'rationale_unread',
+    'rationale_tokens',
+    'rationale_ended',
+)
+"""What a trained student's rationales are asked for (`evaluation.rationales`)."""
+
+RUN_MEASURES = ('test_accuracy', 'training_hours', *RATIONALE_MEASURES)
 """What a trained student is asked for."""
 
 DATA_MEASURES = (
@@ -62,7 +71,9 @@ class Cell:
       column: of the table.
       paper: what the paper reports; None: nothing.
       overrides: fields of the configuration, by dotted name, and their values here.
-      measure: one of `MEASURES`.
+      measure: one of `MEASURES`. Cells that differ in it, or in the temperature, share their runs.
+      temperature: of the rationales that one of `RATIONALE_MEASURES` is of: 0, greedy, or one of
+        `evaluation.rationales`.
       split: of the dataset; only read by `DATA_MEASURES`.
       needs: by field, the row (or rows) of this column whose student it names.
       hidden: it is trained because others need it, and is no row of the table.
@@ -73,6 +84,7 @@ class Cell:
     paper: float | str | None = None
     overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     measure: str = 'test_accuracy'
+    temperature: float = 0.0
     split: str = 'train'
     needs: Mapping[str, str | Sequence[str]] = dataclasses.field(default_factory=dict)
     hidden: bool = False

@@ -120,10 +120,14 @@ def pairs(config: config_dict.ConfigDict, workdir: pathlib.Path) -> None:
 def evaluate(config: config_dict.ConfigDict, workdir: pathlib.Path) -> None:
     """Evaluates the selected student of the latest checkpoint on the test split."""
     run = assembly.assemble(config, workdir)
-    ratio = results.write_predictions(run, positions.latest(run))
+    tested = results.write_predictions(run, positions.latest(run))
+    ratio, rationales = tested.labels, tested.rationales['rationale']
     if processes.is_first():
         sealing.seal(workdir, ['predictions.jsonl'])
     print(f'test accuracy: {ratio.value:.4f} ({ratio.numerator} of {ratio.denominator})')
+    if rationales is not None:
+        right = rationales.correct
+        print(f'right rationales: {right.value:.4f} ({right.numerator} of {right.denominator})')
     print(f'predictions: {workdir / "predictions.jsonl"}')
 
 
@@ -158,10 +162,10 @@ def predict(
         logging.warning('%s', truncation)
     asked = batches.evaluation_batches(encoded, lengths, batch_size=config.evaluation.batch_size)
     params, answering = position.best.params, run.answering
-    texts = answering.labels(params, asked), answering.rationales(params, asked)
+    answers = answering.answers(params, asked)
     records = [
-        {'id': question.id, 'input': question.input, 'prediction': label, 'rationale': rationale}
-        for question, label, rationale in zip(questions, *texts, strict=True)
+        {'id': each.id, 'input': each.input, 'prediction': label, 'rationale': rationale.text}
+        for each, label, rationale in zip(questions, *answers, strict=True)
     ]
     if output:
         files.write_jsonl(output, records)
@@ -216,6 +220,12 @@ def _print_result(summary: dict[str, Any]) -> None:
         f'test accuracy: {summary["test_accuracy"]:.4f} of {summary["test_questions"]} questions '
         f'(95 % interval {low:.4f} to {high:.4f})'
     )
+    if summary['rationale_accuracy'] is not None:
+        low, high = summary['rationale_interval']
+        print(
+            f'right rationales: {summary["rationale_accuracy"]:.4f} (95 % interval {low:.4f} to '
+            f'{high:.4f}); {summary["rationale_agreement"]:.4f} agree with the predicted label'
+        )
 
 
 MODES = {

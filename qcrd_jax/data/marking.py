@@ -37,6 +37,8 @@ _OPERATORS = {'×': '*', '÷': '/', '−': '-', 'x': '*', 'X': '*', 'plus': '+',
     'multiplied by': '*',
     'divided by': '/',
 }
+_MOST = 200  # characters of what an equation results in
+_CLAUSE_END = re.compile(r'[.,;:!?](?=\s|$)|[\n=]')
 _UNREADABLE = frozenset('^%_|&<>@{}\\~')  # beside a number they change its value
 _SPELT = frozenset({'plus', 'minus', 'times', 'by', 'over', 'per'})  # operations in words
 _PARTS = frozenset({'half', 'third', 'quarter', 'fourth', 'tenth', '%'})  # ... and before `of`
@@ -92,6 +94,30 @@ def mark(rationale: str, question: str) -> tuple[Piece, ...]:
         elif token.kind == 'number' and token.start >= marked and _value(token) not in known:
             faults.append((token.start, token.end, 'number'))
     return tuple(_pieces(rationale, faults))
+
+
+def last_result(text: str) -> Fraction | None:
+    """Returns what the last equation results in, be it right or wrong; None where there is none.
+
+    An equation is an operation that `is`, `gives` or `leaves` something, or anything before `=`.
+
+    Examples:
+      >>> last_result('84 / 2 = 41 pens, for 2 friends'), last_result('3 plus 4 is 8.')
+      (Fraction(41, 1), Fraction(8, 1))
+      >>> last_result('2 friends are 84 pens away.') is None
+      True
+    """
+    tokens = _tokens(text)
+    for place in reversed(range(len(tokens))):
+        token = tokens[place]
+        if token.kind == 'equals' and (token.text == '=' or _left_side(tokens, place)):
+            clause = _CLAUSE_END.split(text[token.end : token.end + _MOST], maxsplit=1)[0]
+            right = _right_side(tokens, place)
+            numbers = [_value(each) for each in right if each.kind == 'number']
+            for value in (equation_value(clause), _calculate(right), *numbers[:1]):
+                if isinstance(value, Fraction):
+                    return value
+    return None
 
 
 def _pieces(text: str, faults: list[tuple[int, int, Fault]]) -> Iterator[Piece]:

@@ -102,26 +102,12 @@ def parse_answer(
       >>> parse_answer('<think>11?</think>3 * 4 = 12\n#### 12', 'equation')
       ('3 * 4 = 12', '12')
     """
-    if len(text) > MAX_TEXT:
+    turn = _turn(text)
+    if not turn:
         return '', ''
-    # What is not Unicode (half of a surrogate pair) could not be written or tokenised.
-    text = spoken(text.encode('utf-8', 'replace').decode('utf-8'))
-    turn = turns.own_turn(_CALCULATOR.sub('', text), _CUE)
-    found = _in_json(turn) or _in_tags(turn) or _on_the_last_line(turn, answer_type, options)
-    if found is None:
-        cues = list(_CUE.finditer(turn))
-        cues = [cue for cue in cues if _concludes(turn, cue)] or cues
-        if cues:
-            answer = _statement(turn[cues[-1].end() :])[0]
-            found = _Found(_reasoning(turn, cues), answer)
-        else:
-            found = _without_cue(turn, answer_type, options)
+    found = _stated(turn, answer_type, options) or _without_cue(turn, answer_type, options)
     rationale, answer = found
-    answer = plain(answer) if len(answer) <= MAX_CHARACTERS else ''
-    value = canonical(answer, answer_type, options)
-    if value is None and answer_type == 'equation':
-        answer = _DESCRIPTION.sub('', answer)
-        value = canonical(answer, answer_type)
+    answer, value = _readable(answer, answer_type, options)
     if value is None:
         return rationale, ''
     first, _, reasons = rationale.partition('\n')
@@ -133,6 +119,57 @@ def parse_answer(
     ):
         rationale = turns.without_opening(reasons.strip())
     return rationale, answer
+
+
+def stated_answer(text: str, answer_type: AnswerType, options: Sequence[str] = ()) -> str:
+    """Returns the answer that a text states as such; '' where it only ends in one, or in none.
+
+    Args:
+      text: as in `parse_answer`.
+      answer_type: likewise.
+      options: likewise.
+
+    Examples:
+      >>> stated_answer('84 / 2 = 42. The answer is 42.', 'equation')
+      '42'
+      >>> stated_answer('84 / 2 = 42.', 'equation')
+      ''
+    """
+    found = _stated(_turn(text), answer_type, options)
+    return _readable(found.answer, answer_type, options)[0] if found else ''
+
+
+def _turn(text: str) -> str:
+    """Returns what the teacher says in its own turn; '' where the text is no answer's."""
+    if len(text) > MAX_TEXT:
+        return ''
+    # What is not Unicode (half of a surrogate pair) could not be written or tokenised.
+    text = spoken(text.encode('utf-8', 'replace').decode('utf-8'))
+    return turns.own_turn(_CALCULATOR.sub('', text), _CUE)
+
+
+def _stated(turn: str, answer_type: AnswerType, options: Sequence[str]) -> _Found | None:
+    """Returns an answer that is marked as such."""
+    found = _in_json(turn) or _in_tags(turn) or _on_the_last_line(turn, answer_type, options)
+    if found is not None:
+        return found
+    cues = list(_CUE.finditer(turn))
+    cues = [cue for cue in cues if _concludes(turn, cue)] or cues
+    if not cues:
+        return None
+    return _Found(_reasoning(turn, cues), _statement(turn[cues[-1].end() :])[0])
+
+
+def _readable(
+    answer: str, answer_type: AnswerType, options: Sequence[str]
+) -> tuple[str, Hashable | None]:
+    """Returns the words of an answer that have a value, and the value; '' and None without one."""
+    answer = plain(answer) if len(answer) <= MAX_CHARACTERS else ''
+    value = canonical(answer, answer_type, options)
+    if value is None and answer_type == 'equation':
+        answer = _DESCRIPTION.sub('', answer)
+        value = canonical(answer, answer_type)
+    return (answer, value) if value is not None else ('', None)
 
 
 # --- Where the answer is marked as such -----------------------------------------------------------

@@ -15,6 +15,7 @@ from qcrd_jax.data.schema import AnswerType, Example
 from qcrd_jax.evaluation import decoding
 from qcrd_jax.evaluation.metrics import Ratio, accuracy
 from qcrd_jax.evaluation.portions import Portions
+from qcrd_jax.evaluation.rationales import Written
 from qcrd_jax.models.protocol import Params, Student
 from qcrd_jax.placement import Placement, one_device
 
@@ -56,13 +57,26 @@ class Answering:
     def labels(self, params: Params, asked: Batches) -> list[str]:
         """Returns the greedy label of every question, each once, in their order."""
         if self.joint:
-            return [targets.split(text)[1] for text in self._reasoned(params, asked, 0.0)]
-        return self._texts(params, asked, 'predict_ids', self.label_length, 0.0)
+            return [label for label, _ in self._together(params, asked, 0.0)]
+        written = self._texts(params, asked, 'predict_ids', self.label_length, 0.0)
+        return [each.text for each in written]
 
-    def rationales(self, params: Params, asked: Batches, temperature: float = 0.0) -> list[str]:
-        """Returns a rationale for every question; greedy at temperature 0."""
-        texts = self._reasoned(params, asked, temperature)
-        return [targets.split(text)[0] for text in texts] if self.joint else texts
+    def rationales(self, params: Params, asked: Batches, temperature: float = 0.0) -> list[Written]:
+        """Returns a rationale for every question; greedy at temperature 0.
+
+        Where rationale and label are one text, the length of a rationale is that of its own part,
+        and it is ended where the whole text is.
+        """
+        if self.joint:
+            return [rationale for _, rationale in self._together(params, asked, temperature)]
+        return self._texts(params, asked, 'explain_ids', self.rationale_length, temperature)
+
+    def answers(self, params: Params, asked: Batches) -> tuple[list[str], list[Written]]:
+        """Returns the greedy labels and rationales, decoded once where they are one text."""
+        if not self.joint:
+            return self.labels(params, asked), self.rationales(params, asked)
+        both = self._together(params, asked, 0.0)
+        return [label for label, _ in both], [rationale for _, rationale in both]
 
     def rationale_ids(
         self, params: Params, asked: Batches, temperature: float, key: Key[Array, '']
@@ -75,18 +89,34 @@ class Answering:
         real = ids[batch['example_mask'], 0]
         return self.tokenizer.batch_decode(real, skip_special_tokens=True)
 
-    def _reasoned(self, params: Params, asked: Batches, temperature: float) -> list[str]:
-        """What the student reasons, with its answer where both are one text."""
-        if self.joint:
-            return self._texts(params, asked, 'predict_ids', self.label_length, temperature)
-        return self._texts(params, asked, 'explain_ids', self.rationale_length, temperature)
+    def _together(
+        self, params: Params, asked: Batches, temperature: float
+    ) -> list[tuple[str, Written]]:
+        """Labels with their rationales, where a student writes both as one text."""
+        parts = []
+        for text, _, ended in self._texts(
+            params, asked, 'predict_ids', self.label_length, temperature
+        ):
+            rationale, label = targets.split(text)
+            ids = self.tokenizer(rationale, add_special_tokens=False)['input_ids']
+            parts.append((label, Written(rationale, len(ids), ended)))
+        return parts
 
     def _texts(
         self, params: Params, asked: Batches, prompt: str, length: int, temperature: float
-    ) -> list[str]:
+    ) -> list[Written]:
         key = jax.random.key(self.seed)
         written = self._written(params, asked, prompt, length, temperature, key)
-        return [text for batch, ids in written for text in self.decode(batch, ids)]
+        return [each for batch, ids in written for each in self._read(batch, ids)]
+
+    def _read(
+        self, batch: dict[str, np.ndarray], ids: Int[np.ndarray, 'B 1 T']
+    ) -> Iterator[Written]:
+        """What was written for the rows of a batch that are questions."""
+        ends = ids[batch['example_mask'], 0] == self.student.eos_id
+        for text, end in zip(self.decode(batch, ids), ends, strict=True):
+            ended = bool(end.any())
+            yield Written(text, int(end.argmax()) if ended else len(end), ended)
 
     def _written(
         self,

@@ -136,7 +136,7 @@ def read_cells(config: config_dict.ConfigDict) -> tuple[Cell, ...]:
             )
         if cell.place in cells:
             raise InputError(f'{where}: {cell.name} is there already.')
-        resolve(config, cell)
+        _check_temperature(resolve(config, cell), cell)
         cells[cell.place] = cell
     for cell in cells.values():
         for field, row in cell.needed:
@@ -175,6 +175,23 @@ def resolve(config: config_dict.ConfigDict, cell: Cell) -> config_dict.ConfigDic
     except InputError as error:
         raise InputError(f'{cell.name}: {error}') from error
     return resolved.lock()
+
+
+def _check_temperature(config: config_dict.ConfigDict, cell: Cell) -> None:
+    """Refuses a temperature that is not read, or at which a cell's runs write no rationales."""
+    if not cell.temperature:
+        return
+    if cell.measure not in grid.RATIONALE_MEASURES:
+        raise InputError(
+            f'{cell.name}: temperature: is only read by {", ".join(grid.RATIONALE_MEASURES)}, '
+            f'not by {cell.measure}.'
+        )
+    drawn = config.evaluation.rationales
+    if cell.temperature not in drawn:
+        raise InputError(
+            f'{cell.name}: temperature: expected 0 or one of evaluation.rationales '
+            f'({", ".join(map(str, drawn)) or "none"}), got {cell.temperature}.'
+        )
 
 
 def in_order(plan: Plan, cell: Cell) -> list[Cell]:

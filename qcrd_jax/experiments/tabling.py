@@ -9,15 +9,26 @@ from typing import Any
 
 from qcrd_jax import files, grid
 from qcrd_jax.errors import InputError
+from qcrd_jax.evaluation.rationales import name_at
 from qcrd_jax.experiments import identity
 from qcrd_jax.experiments import plan as planning
 from qcrd_jax.experiments.plan import Plan
 from qcrd_jax.grid import Cell
 from qcrd_jax.report import collection
+from qcrd_jax.report.tables import NO_VALUE, Outcome, Table
 from qcrd_jax.report.tables import Cell as TableCell
-from qcrd_jax.report.tables import Outcome, Table
 from qcrd_jax.runs.assembly import student_name
 from qcrd_jax.teacher import judge as judgement
+
+_VERDICTS = {
+    'rationale_accuracy': 'correct',
+    'rationale_agreement': 'agrees',
+    'rationale_ended': 'ended',
+}
+"""By measure, what is said of each rationale; methods are compared by it, question by question."""
+
+_SHARES = ('test_accuracy', 'rationale_unread', *_VERDICTS)
+"""Measures in [0, 1], which a table has in percent."""
 
 
 def write(plan: Plan, failures: Mapping[str, str] | None = None) -> None:
@@ -59,7 +70,7 @@ def write_page(plan: Plan) -> pathlib.Path:
 def _table_cell(plan: Plan, cell: Cell, failure: str | None) -> TableCell:
     try:
         outcomes, planned = _outcomes(plan, cell)
-        note = '' if outcomes else 'not run'
+        note = '' if outcomes else NO_VALUE if _is_run(plan, cell) else 'not run'
     except InputError as error:
         outcomes, planned, note = (), 1, f'not run: {_first_sentence(str(error))}'
     if failure is not None:
@@ -75,23 +86,47 @@ def _outcomes(plan: Plan, cell: Cell) -> tuple[tuple[Outcome, ...], int]:
     if cell.measure in grid.JUDGE_MEASURES:
         return _judged(plan, cell), 1
     seeds = plan.settings.seeds
-    outcomes = (
-        _outcome(planning.run_folder(plan, cell, seed), seed, cell.measure) for seed in seeds
-    )
+    outcomes = (_outcome(planning.run_folder(plan, cell, seed), seed, cell) for seed in seeds)
     return tuple(filter(None, outcomes)), len(seeds)
 
 
-def _outcome(workdir: pathlib.Path, seed: int, measure: str) -> Outcome | None:
-    """What a run has come to; None if it is not done."""
+def _is_run(plan: Plan, cell: Cell) -> bool:
+    """Whether all runs of a cell are done, be it without the value that it asks for."""
+    if cell.measure not in grid.RUN_MEASURES:
+        return False
+    seeds = plan.settings.seeds
+    return all(planning.is_done(planning.run_folder(plan, cell, seed)) for seed in seeds)
+
+
+def _outcome(workdir: pathlib.Path, seed: int, cell: Cell) -> Outcome | None:
+    """What a run has come to; None if it is not done, or has no such value."""
     if not planning.is_done(workdir):
         return None
-    value = files.read_json(workdir / 'summary.json').get(measure)
+    value = files.read_json(workdir / 'summary.json').get(_field(cell))
     if value is None:
         return None
-    if measure != 'test_accuracy':
+    if cell.measure not in _SHARES:
         return Outcome(seed, value)
-    records = (record for _, record in files.read_jsonl(workdir / 'predictions.jsonl'))
-    return Outcome(seed, 100 * value, {record['id']: record['correct'] for record in records})
+    verdict = _verdict(cell)
+    if verdict is None:
+        return Outcome(seed, 100 * value)
+    records = [record for _, record in files.read_jsonl(workdir / 'predictions.jsonl')]
+    return Outcome(seed, 100 * value, {record['id']: record[verdict] for record in records})
+
+
+def _field(cell: Cell) -> str:
+    """The field of `summary.json` that has the measure."""
+    if cell.measure not in grid.RATIONALE_MEASURES:
+        return cell.measure
+    return name_at(cell.temperature) + cell.measure.removeprefix('rationale')
+
+
+def _verdict(cell: Cell) -> str | None:
+    """The field of `predictions.jsonl` that a share counts; None where fewer are better."""
+    if cell.measure == 'test_accuracy':
+        return 'correct'
+    field = _VERDICTS.get(cell.measure)
+    return f'{name_at(cell.temperature)}_{field}' if field else None
 
 
 def _counted(plan: Plan, cell: Cell) -> tuple[Outcome, ...]:

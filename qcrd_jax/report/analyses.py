@@ -17,7 +17,7 @@ from qcrd_jax.runs.timing import total_seconds
 _PAPER_STUDENTS = ('t5-base', 't5-small')  # of Table A7, in the order of `Entry.paper_hours`
 _HIGH = 0.7  # the score that the paper's student samples "sometimes exceeded" (section 5.5)
 _MAX_CASES, _MAX_RATIONALES = 40, 8  # questions of the case study, rationales of each
-_ARITHMETIC = 'equation'  # the answer type whose rationales can be checked
+ARITHMETIC = 'equation'  # the answer type whose rationales can be checked
 
 
 def teacher_statistics(run: RunFiles, dataset: str) -> dict[str, Any] | None:
@@ -130,7 +130,7 @@ def _paper_hours(run: RunFiles) -> float | None:
 
 def _case(record: dict[str, Any]) -> dict[str, Any]:
     question = plain(record.get('input'))
-    checked = record.get('answer_type') == _ARITHMETIC
+    checked = record.get('answer_type') == ARITHMETIC
     rationales = record.get('rationales')
     rationales = rationales if isinstance(rationales, list) else []
     teacher = record.get('teacher')
@@ -139,23 +139,25 @@ def _case(record: dict[str, Any]) -> dict[str, Any]:
         'input': clip(question),
         'label': clip(record.get('label')),
         'checked': checked,
-        'teacher': [_rationale('teacher', {'text': teacher}, question, checked)] if teacher else [],
+        'teacher': [marked('teacher', {'text': teacher}, question, checked)] if teacher else [],
         'rationales': [
-            _rationale(_temperature(each), each, question, checked)
+            marked(temperature_name(each.get('temperature')), each, question, checked)
             for each in rationales[:_MAX_RATIONALES]
             if isinstance(each, dict)
         ],
     }
 
 
-def _temperature(record: dict[str, Any]) -> str:
-    temperature = number(record.get('temperature'))
+def temperature_name(value: Any) -> str:
+    """How a page calls rationales that were drawn at a temperature; untrusted."""
+    temperature = number(value)
     if temperature is None:
         return 'student'
     return f'temperature {temperature:g}' if temperature else 'greedy'
 
 
-def _rationale(kind: str, record: dict[str, Any], question: str, checked: bool) -> dict[str, Any]:
+def marked(kind: str, record: dict[str, Any], question: str, checked: bool) -> dict[str, Any]:
+    """A rationale in pieces, of which those with a fault are marked where arithmetic is checked."""
     text = plain(record.get('text'))
     shown, hidden = text[:MAX_CHARACTERS], len(text) - MAX_CHARACTERS
     pieces = marking.mark(shown, question) if checked else (marking.Piece(shown, ''),)

@@ -21,6 +21,7 @@ from qcrd_jax.report.formats import (
     scored,
     seconds,
 )
+from qcrd_jax.report.rationales import counted, headline, rationale_quality
 from qcrd_jax.report.run_files import RunFiles, number, plain, read_run
 
 _KIND_COLOURS = {'teacher positive': BLUE, 'teacher negative': ORANGE}
@@ -71,6 +72,7 @@ def _page(run: RunFiles) -> dict[str, Any]:
         'score_rows': _score_rows(groups),
         'score_statements': analyses.score_statements(groups),
         'teacher': analyses.teacher_statistics(run, _dataset(run)),
+        'rationales': rationale_quality(run, _dataset(run)),
         'case_study': analyses.case_study(run),
         'legend': [(f'{score:g}', score_colour(score)) for score in (0.0, 0.25, 0.5, 0.75, 1.0)],
         'examples': [_example(record, colours) for record in run.examples[:_MAX_EXAMPLES]],
@@ -153,6 +155,7 @@ def _headlines(run: RunFiles) -> list[dict[str, str]]:
             percent(first(run.summary.get('test_accuracy'), test.get('accuracy'))),
             _counts(test) or 'not measured yet',
         ),
+        *filter(None, [headline(run)]),
         (
             'Validation accuracy',
             percent(first(run.summary.get('validation_accuracy'), best[1])),
@@ -178,13 +181,7 @@ def _counts(record: dict[str, Any]) -> str:
     correct, total = number(record.get('correct')), number(record.get('total'))
     if correct is None or total is None or not 0 <= correct <= total:
         return ''
-    interval = metrics.Ratio(int(correct), int(total)).interval
-    if interval is None:
-        return ''
-    low, high = interval
-    return (
-        f'{correct:,.0f} of {total:,.0f}; 95 % interval {100 * low:.1f} to {100 * high:.1f}\u00a0%'
-    )
+    return counted(metrics.Ratio(int(correct), int(total)))
 
 
 def _test_of_predictions(run: RunFiles) -> dict[str, Any]:
@@ -283,7 +280,10 @@ def _mean_score(records: list[dict[str, Any]]) -> float | None:
 
 def _prediction(record: dict[str, Any]) -> dict[str, str]:
     fields = ('id', 'input', 'label', 'prediction', 'rationale')
-    return {field: clip(record.get(field)) for field in fields} | scored(record)
+    right = record.get('rationale_correct')
+    verdict = '' if not isinstance(right, bool) else 'right' if right else 'wrong'
+    shown = {field: clip(record.get(field)) for field in fields}
+    return shown | {'verdict': verdict} | scored(record)
 
 
 def _config(run: RunFiles) -> list[tuple[str, list[tuple[str, str]]]]:

@@ -16,7 +16,7 @@ from matplotlib import axes, figure, lines, ticker
 from qcrd_jax.report.drawing import BLUE, CYCLE, INK, MUTED, ORANGE, SIZE, Drawing, Figure, drawn
 from qcrd_jax.report.run_files import plain
 from qcrd_jax.report.table_text import number_text
-from qcrd_jax.report.tables import Cell, Table
+from qcrd_jax.report.tables import NO_VALUE, Cell, Table
 
 _MARKERS = 'osv^DPX*'
 _LABEL = 24  # characters of a line of a row's label
@@ -114,6 +114,7 @@ def _draw_panel(ax: axes.Axes, table: Table, cells: Sequence[Cell | None]) -> No
         if cell is None:
             continue
         text = 'not run' if cell.planned or cell.note else ''
+        text = cell.note if cell.note == NO_VALUE else text
         if cell.summary:
             mean, half_width = cell.summary
             text = number_text(mean, table.unit)

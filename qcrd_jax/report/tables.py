@@ -11,7 +11,8 @@ from qcrd_jax.evaluation import significance
 from qcrd_jax.grid import KINDS
 
 _LEVEL = 0.05  # of the adjusted p-value that a verdict needs
-"""How a table's figure is drawn: a panel a column, or columns as numbers on an axis."""
+NO_VALUE = '–'
+"""The note of a cell whose runs are done and have no such value, as no rationales were learned."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,7 +166,7 @@ class Table:
         """Sentences on the cells that did not finish; empty where all did."""
         sentences = []
         for cell in self.cells:
-            if cell.complete or not (cell.planned or cell.note):
+            if cell.complete or cell.note == NO_VALUE or not (cell.planned or cell.note):
                 continue
             state = cell.seeds_text or 'not run'
             note = f' ({cell.note})' if cell.note and cell.note != state else ''

@@ -2,7 +2,7 @@
 
 import pathlib
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -10,10 +10,12 @@ import numpy as np
 from qcrd_jax import files, interruption, processes
 from qcrd_jax.data import batches
 from qcrd_jax.data.corpus import Corpus
-from qcrd_jax.evaluation import scoring
+from qcrd_jax.evaluation import rationales, scoring
 from qcrd_jax.evaluation.answering import Batches, answer_accuracy
 from qcrd_jax.evaluation.metrics import Ratio, roc_auc
+from qcrd_jax.evaluation.rationales import Quality
 from qcrd_jax.methods import compiled, programs
+from qcrd_jax.methods.table import METHODS
 from qcrd_jax.models import huggingface, parameter_count
 from qcrd_jax.models.protocol import Params
 from qcrd_jax.ring import Ring
@@ -46,7 +48,8 @@ def finish(run: Run, position: Position, *, timed: bool = True) -> dict[str, Any
         sampling = sampling_seconds(run, position) if timed else None
         interruption.check()
         export(run, position)
-        ratio = write_predictions(run, position)
+        tested = write_predictions(run, position)
+        ratio = tested.labels
         counts = {'accuracy': ratio.value, 'correct': ratio.numerator, 'total': ratio.denominator}
         if processes.is_first():
             with metrics_log.reopened(workdir, steps) as log:
@@ -56,7 +59,7 @@ def finish(run: Run, position: Position, *, timed: bool = True) -> dict[str, Any
         write_case_study(run, position)
         summary = {}
         if processes.is_first():
-            summary = summarize(run, position, ratio, sampling)
+            summary = summarize(run, position, tested, sampling)
             sealing.seal(workdir, sealing.RESULTS[:-1])  # where the summary is, they are listed
             files.write_json(workdir / 'summary.json', summary)
             sealing.seal(workdir)
@@ -72,39 +75,60 @@ def _let_go(run: Run, position: Position) -> None:
         positions.save_finished(run, checkpointer, position)
 
 
+class Tested(NamedTuple):
+    """What the test split says of a student.
+
+    Attributes:
+      labels: the right ones.
+      rationales: their quality by name (`evaluation.rationales.name_at`); None where the method
+        teaches none.
+    """
+
+    labels: Ratio
+    rationales: dict[str, Quality | None]
+
+
 @explains('evaluation')
-def write_predictions(run: Run, position: Position) -> Ratio:
+def write_predictions(run: Run, position: Position) -> Tested:
     """Writes `predictions.jsonl`: of every test question the greedy label and the rationales.
 
-    `rationale` is greedy, `rationale_t0.7` sampled at 0.7, and so on.
+    `rationale` is greedy, `rationale_t0.7` sampled at 0.7, and so on. Behind each is how it was
+    read (`rationales.Reading`), unless the method teaches no rationales: then a text is written all
+    the same, and nothing is said of its quality.
     """
     params, asked = position.best.params, run.evaluation_batches('test')
-    texts = run.answering.labels(params, asked)
-    rationales = {
-        f'rationale_t{temperature}' if temperature else 'rationale': run.answering.rationales(
-            params, asked, temperature
-        )
-        for temperature in (0.0, *run.config.evaluation.rationales)
+    examples, answer_type = run.corpus.examples['test'], run.corpus.answer_type
+    texts, greedy = run.answering.answers(params, asked)
+    written = {rationales.name_at(0.0): greedy}
+    for temperature in run.config.evaluation.rationales:
+        drawn = run.answering.rationales(params, asked, temperature)
+        written[rationales.name_at(temperature)] = drawn
+    readings = {
+        name: [
+            rationales.read(rationale, example, text, answer_type)
+            for rationale, example, text in zip(each, examples, texts, strict=True)
+        ]
+        for name, each in written.items()
+        if METHODS[run.config.method].rationales
     }
-    examples = run.corpus.examples['test']
-    verdicts, ratio = answer_accuracy(texts, examples, run.corpus.answer_type)
-    _write_jsonl(
-        run.workdir / 'predictions.jsonl',
-        (
-            {
-                'id': example.id,
-                'input': example.input,
-                'label': example.label,
-                'prediction': text,
-                **{name: written[place] for name, written in rationales.items()},
-                'correct': correct,
-            }
-            for place, (example, text, correct) in enumerate(
-                zip(examples, texts, verdicts, strict=True)
-            )
-        ),
-    )
-    return ratio
+    verdicts, ratio = answer_accuracy(texts, examples, answer_type)
+    records = []
+    for place, example in enumerate(examples):
+        record = {
+            'id': example.id,
+            'input': example.input,
+            'label': example.label,
+            'prediction': texts[place],
+        }
+        for name, each in written.items():
+            record[name] = each[place].text
+            record |= readings[name][place].fields(name) if name in readings else {}
+        records.append(record | {'correct': verdicts[place]})
+    _write_jsonl(run.workdir / 'predictions.jsonl', records)
+    found = {
+        name: rationales.quality(readings[name]) if name in readings else None for name in written
+    }
+    return Tested(ratio, found)
 
 
 def write_scores(run: Run, position: Position) -> None:
@@ -157,7 +181,7 @@ def write_case_study(run: Run, position: Position) -> None:
     written = {
         temperature: _scored_samples(run, position, asked, temperature, key)
         if run.discriminator is not None
-        else (run.answering.rationales(params, asked, temperature), [])
+        else ([each.text for each in run.answering.rationales(params, asked, temperature)], [])
         for temperature in config.evaluation.case_temperatures
     }
     examples = [corpus.examples['test'][int(i)] for i in shown]
@@ -198,16 +222,19 @@ def export(run: Run, position: Position) -> pathlib.Path:
     return folder
 
 
-def summarize(run: Run, position: Position, ratio: Ratio, sampling: float | None) -> dict[str, Any]:
+def summarize(
+    run: Run, position: Position, tested: Tested, sampling: float | None
+) -> dict[str, Any]:
     """The run in one flat record.
 
     Args:
       run: the run.
       position: at its last step.
-      ratio: of the right test answers.
+      tested: on the test split.
       sampling: seconds that negatives take a step, measured by themselves.
     """
     config, best, separation = run.config, position.best, position.separation
+    ratio, written = tested.labels, tested.rationales
     windows = metrics_log.read(run.workdir, 'train')
     # The first window holds the compilation.
     seconds = float(np.median([record['seconds_per_step'] for record in windows][1:] or [np.nan]))
@@ -233,6 +260,11 @@ def summarize(run: Run, position: Position, ratio: Ratio, sampling: float | None
         'test_accuracy': ratio.value,
         'test_interval': ratio.interval,
         'test_questions': ratio.denominator,
+        **{
+            field: value
+            for name, found in written.items()
+            for field, value in rationales.summary(name, found).items()
+        },
         'seconds_per_step': seconds if np.isfinite(seconds) else None,
         'training_hours': training / 3600 if training else None,
         'pretraining_seconds': pretraining,

@@ -11,7 +11,7 @@ from qcrd_jax.data.answers import canonical
 from qcrd_jax.data.corpus import Corpus
 from qcrd_jax.data.schema import AnswerType, Example
 from qcrd_jax.errors import InputError
-from qcrd_jax.evaluation import rationales
+from qcrd_jax.evaluation import arrival
 from qcrd_jax.methods.host_scores import HostScores, ScoresSource
 
 
@@ -109,7 +109,7 @@ def _each(
 
 
 def _is_right(text: str, example: Example, answer_type: AnswerType) -> bool:
-    value = rationales.arrives_at(text, answer_type, example.options)
+    value = arrival.arrives_at(text, answer_type, example.options)
     return value is not None and value == canonical(example.label, answer_type, example.options)
 
 

@@ -86,7 +86,9 @@ def limit(monkeypatch, most):
 def test_answers_are_the_same_in_portions(params, monkeypatch, caplog, most, sizes):
     whole, unlimited = ask(params[0])
     assert unlimited is None
-    assert len({*whole[2]}) == 7  # what is drawn differs from question to question
+    assert (
+        len({each.text for each in whole[2]}) == 7
+    )  # what is drawn differs from question to question
     tried = limit(monkeypatch, most)
     portions, size = ask(params[0])
     assert portions == whole
@@ -116,6 +118,43 @@ def test_answers_come_back_in_the_order_of_the_questions(params):
 def test_no_questions_have_no_answers(params):
     answering = Answering(toys.STUDENT, Ids(), label_length=5, rationale_length=6)
     assert answering.labels(params[0], []) == []
+
+
+def test_a_rationale_is_as_long_as_it_is_and_ended_where_it_has_eos(params):
+    asked = batches(4)
+    answering = Answering(toys.STUDENT, Ids(), label_length=5, rationale_length=6)
+    eos, found = toys.STUDENT.eos_id, set()
+    for temperature in (0.0, 1.5, 5.0):
+        for text, tokens, ended in answering.rationales(params[0], asked, temperature):
+            ids = [int(word) for word in text.split()]
+            assert ended == (eos in ids)
+            assert tokens == (ids.index(eos) if ended else 6)
+            found.add(ended)
+    assert found == {True, False}
+
+
+class Answers:
+    """A tokenizer that reads any ids as the same text, of which it counts the words."""
+
+    def batch_decode(self, ids, **_):
+        return ['2 + 3 = 5 . The answer is ( 2 + 3 )' for _ in ids]
+
+    def __call__(self, text, add_special_tokens):
+        assert not add_special_tokens
+        return {'input_ids': text.split()}
+
+
+def test_a_label_and_a_rationale_of_one_text_are_decoded_once(params, monkeypatch):
+    tried = limit(monkeypatch, 7)
+    joint = Answering(
+        toys.STUDENT, Answers(), label_length=5, rationale_length=6, joint=True, together=7
+    )
+    labels, written = joint.answers(params[0], batches(4))
+    assert tried == [7]
+    assert labels == ['( 2 + 3 )'] * 7
+    assert {each[:2] for each in written} == {('2 + 3 = 5 .', 6)}  # its own part
+    assert labels == joint.labels(params[0], batches(4))
+    assert written == joint.rationales(params[0], batches(4))
 
 
 def test_a_question_that_does_not_fit_by_itself_raises_what_was_raised(params, monkeypatch):
