@@ -18,6 +18,7 @@ from qcrd_jax.report.formats import clip, first, percent
 from qcrd_jax.report.run_files import RunFiles, number, plain
 
 _GREEDY = name_at(0.0)
+_DRAWN = f'{_GREEDY}_t'
 _READ = '_correct'  # ends the name of the field that says that a rationale was read
 _MAX_EXAMPLES, _MAX_ROWS = 8, 8
 
@@ -68,7 +69,7 @@ def _names(records: Records) -> list[str]:
         key.removesuffix(_READ)
         for record in records
         for key in record
-        if key.endswith(_READ) and key.startswith(_GREEDY)
+        if key == _GREEDY + _READ or (key.startswith(_DRAWN) and key.endswith(_READ))
     }
     return sorted(names, key=lambda name: (name != _GREEDY, name))[:_MAX_ROWS]
 
@@ -84,7 +85,7 @@ def _right(records: Records, name: str = _GREEDY) -> Ratio:
 
 def _row(name: str, records: Records) -> dict[str, str]:
     """The qualities of the rationales of one temperature."""
-    drawn_at = name.removeprefix(_GREEDY).removeprefix('_t')
+    drawn_at = '' if name == _GREEDY else name.removeprefix(_DRAWN)
     tokens = [number(record.get(f'{name}_tokens')) for record in records]
     lengths = [each for each in tokens if each is not None]
     shares = {

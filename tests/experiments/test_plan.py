@@ -42,6 +42,17 @@ def test_the_grids_of_the_paper_can_be_read(path, tmp_path):
     assert len(trained) - len(set(trained)) == (1 if path.stem == 'table6' else 0)
 
 
+def test_a_temperature_is_one_at_which_rationales_are_written():
+    cell = {'row': 'A', 'column': 'x', 'temperature': 0.7}
+    config = with_cells(cell | {'measure': 'rationale_tokens'})
+    assert plan.read_cells(config)[0].temperature == 0.7
+    with pytest.raises(InputError, match='A, x: temperature: is only read by rationale_accuracy'):
+        plan.read_cells(with_cells(cell))
+    config.evaluation.rationales = (0.5, 1.0)
+    with pytest.raises(InputError, match=r'expected 0 or one of .*\(0.5, 1.0\), got 0.7'):
+        plan.read_cells(config)
+
+
 def test_the_numbers_are_those_of_the_paper():
     # Read off the paper by hand, a number of every table.
     expected = {

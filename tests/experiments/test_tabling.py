@@ -3,6 +3,7 @@
 import pytest
 
 from qcrd_jax import files, grid, sums
+from qcrd_jax.evaluation.rationales import Reading
 from qcrd_jax.experiments import plan, running, tabling
 from qcrd_jax.teacher import judge as judgement
 from tests.support.judge_server import JudgeServer, longer
@@ -107,6 +108,92 @@ def test_other_measures_are_shown_as_they_are(tmp_path, nothing_is_made):
     config.reproduce.cells = grid.cells({'A': {}}, {'x': {}}, measure='training_hours')
     leave(config, tmp_path, 'A', 'x', 1, ['x'])
     assert written(config, tmp_path)['A', 'x']['mean'] == '1.5'
+
+
+def reading(correct, agrees=False, tokens=10, ended=True):
+    return Reading('1' if correct or agrees else None, correct, agrees, tokens, ended)
+
+
+MEASURES = {
+    'label': {'measure': 'test_accuracy'},
+    'right': {'measure': 'rationale_accuracy'},
+    'agree': {'measure': 'rationale_agreement'},
+    'unread': {'measure': 'rationale_unread'},
+    'ended': {'measure': 'rationale_ended'},
+    'tokens': {'measure': 'rationale_tokens'},
+    'sampled': {'measure': 'rationale_accuracy', 'temperature': 0.7},
+}
+
+
+def of_rationales(**reproduced):
+    """Two rows, and for each several measures of the same run."""
+    config = small_grid(seeds=(0,), **reproduced)
+    config.reproduce.cells = tuple(
+        {'row': row, 'column': column, 'overrides': overrides, **measure}
+        for row, overrides in {'A': {'method': 'dss'}, 'B': {'method': 'mi'}}.items()
+        for column, measure in MEASURES.items()
+    )
+    return config
+
+
+def test_measures_of_rationales_are_of_the_same_runs(tmp_path, nothing_is_made):
+    config = of_rationales()
+    read = plan.read(config, tmp_path)
+    for row in 'AB':
+        folders = {plan.run_folder(read, read.at(row, column), 0) for column in MEASURES}
+        assert len(folders) == 1  # one training for all columns
+    greedy = [reading(True, True), reading(True, False, 20), reading(False, True, 30, False)]
+    greedy.append(reading(False, False, 40, False))
+    sampled = [reading(False), reading(False), reading(False), reading(True)]
+    leave_run(
+        plan.run_folder(read, read.at('A', 'label'), 0),
+        ['x'] * 4,
+        right=3,
+        read={'rationale': greedy, 'rationale_t0.7': sampled},
+    )
+    cells = written(config, tmp_path)
+    means = {column: float(cells['A', column]['mean']) for column in MEASURES}
+    assert means == {
+        'label': 75.0,
+        'right': 50.0,
+        'agree': 50.0,
+        'unread': 25.0,
+        'ended': 50.0,
+        'tokens': 25.0,
+        'sampled': 25.0,
+    }
+    assert all(cells['B', column]['note'] == 'not run' for column in MEASURES)
+
+
+def test_rationales_are_compared_question_by_question(tmp_path, nothing_is_made):
+    config = of_rationales(baseline='A')
+    read = plan.read(config, tmp_path)
+    # Labels agree everywhere; of 20 rationales B has 12 right that A has not.
+    for row, first in (('A', 4), ('B', 16)):
+        readings = [reading(place < first, place < 8) for place in range(20)]
+        folder = plan.run_folder(read, read.at(row, 'label'), 0)
+        leave_run(folder, ['x'] * 20, 10, {'rationale': readings, 'rationale_t0.7': readings})
+    written(config, tmp_path)
+    text = (tmp_path / 'report' / 'small.md').read_text()
+    rows = [line.split(' | ') for line in text.splitlines() if line.startswith('| B | ')]
+    tests = {row[1]: row for row in rows if len(row) > 10}
+    # Exact McNemar of 12 to 0: 2 / 2**12 = 0.0005.
+    assert tests['right'][2] == tests['sampled'][2] == '+60.0'
+    assert tests['right'][5] == '&lt;0.001'
+    assert tests['label'][2] == tests['agree'][2] == tests['ended'][2] == '0.0'
+    assert not {'tokens', 'unread'} & tests.keys()  # fewer are no worse, or no questions
+    assert text.count('no answers by question.') == 2
+
+
+def test_runs_without_a_quality_of_rationales_are_shown(tmp_path, nothing_is_made):
+    config = of_rationales(baseline='A')
+    leave(config, tmp_path, 'A', 'label', 0, ['x'] * 4, right=2)  # from before they were read
+    cells = written(config, tmp_path)
+    assert cells['A', 'label']['mean'] == '50.0'
+    assert {cells['A', column]['note'] for column in MEASURES if column != 'label'} == {'–'}
+    assert cells['B', 'right']['note'] == 'not run'
+    missing = (tmp_path / 'report' / 'small.md').read_text()
+    assert 'A, right' not in missing
 
 
 def test_why_a_cell_has_no_number(tmp_path, nothing_is_made):

@@ -63,6 +63,7 @@ def write_run(workdir, method='qcrd', steps=600, curves=True):
             'correct': bool(i % 16),
             'score': round(0.9 if i % 16 else 0.2, 3),
         }
+        | ({} if method == 'finetune' else reading(i))
         for i in range(400)
     ]
     files.write_jsonl(workdir / 'predictions.jsonl', predictions)
@@ -79,6 +80,24 @@ def write_run(workdir, method='qcrd', steps=600, curves=True):
     }
     files.write_json(workdir / 'scores.json', scores)
     files.write_jsonl(workdir / 'examples.jsonl', [example(i) for i in range(6)])
+
+
+def reading(i):
+    """Of every fourth rationale that it is wrong, of every fiftieth that it arrives nowhere."""
+    right, drawn = bool(i % 4), bool(i % 2)
+    return {
+        'rationale_answer': ('42' if right else '41') if i % 50 else None,
+        'rationale_correct': right,
+        'rationale_agrees': right or i % 16 == 0,
+        'rationale_tokens': 20 + i % 3,
+        'rationale_ended': True,
+        'rationale_t0.7': f'84 / 2 = {42 if drawn else 40}.',
+        'rationale_t0.7_answer': '42' if drawn else '40',
+        'rationale_t0.7_correct': drawn,
+        'rationale_t0.7_agrees': drawn,
+        'rationale_t0.7_tokens': 30,
+        'rationale_t0.7_ended': drawn,
+    }
 
 
 def metric_lines(rng, method, steps):

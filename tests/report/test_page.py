@@ -55,6 +55,52 @@ def test_whole_run_shows_its_headlines_figures_and_examples(tmp_path):
     assert 'Missing' not in elements.text
 
 
+def test_the_quality_of_rationales_stands_beside_the_labels(tmp_path):
+    write_run(tmp_path, curves=False)
+    text = rendered(tmp_path).text
+    # Of 400, the labels of every 16th (25) and the rationales of every fourth (100) are wrong.
+    assert 'Right rationales 75.0 % 300 of 400; 95 % interval 70.5 to 79.0 %' in text
+    assert 'greedy 400 75.0 % 70.5 to 79.0 81.2 % 77.1 to 84.8 2.0 % 1.0 to 3.9' in text
+    assert 'temperature 0.7 400 50.0 % 45.1 to 54.9' in text
+    assert 'label right 300 75.0 % 75 18.8 % 375 93.8 %' in text
+    assert 'label wrong 0 0.0 % 25 6.2 % 25 6.2 %' in text
+    assert 'Label right, rationale wrong 8 of 75' in text
+    assert 'arrives at 41' in text
+    assert "student's rationale: wrong" in text
+
+
+@pytest.mark.parametrize('method', ['dss', 'finetune'])
+def test_a_run_whose_rationales_were_not_read_shows_so(tmp_path, method):
+    write_run(tmp_path, method=method, curves=False)
+    records = [record for _, record in files.read_jsonl(tmp_path / 'predictions.jsonl')]
+    kept = [
+        {name: value for name, value in record.items() if not name.startswith('rationale_')}
+        for record in records
+    ]
+    files.write_jsonl(tmp_path / 'predictions.jsonl', kept)
+    summary = files.read_json(tmp_path / 'summary.json')
+    files.write_json(
+        tmp_path / 'summary.json',
+        {name: value for name, value in summary.items() if not name.startswith('rationale')},
+    )
+    text = rendered(tmp_path).text
+    assert 'Right rationales' not in text
+    expected = 'do not say whether its rationales are right' if method == 'dss' else ''
+    assert (expected or 'This method teaches no rationales') in text
+
+
+def test_damaged_verdicts_of_rationales_are_left_out(tmp_path):
+    write_run(tmp_path, curves=False)
+    records = [record for _, record in files.read_jsonl(tmp_path / 'predictions.jsonl')]
+    for place, value in enumerate(('yes', None, 1, [], {})):
+        records[place] |= {'rationale_correct': value, 'rationale_tokens': 'many'}
+    records[5] |= {'rationale_tokens': float('1e400'), 'rationale_<b>_correct': True}
+    files.write_jsonl(tmp_path / 'predictions.jsonl', records)
+    text = rendered(tmp_path).text
+    assert 'greedy 395 ' in text
+    assert '<b>' not in text  # no name of rationales
+
+
 def test_same_run_gives_the_same_bytes(tmp_path):
     write_run(tmp_path, curves=False)
     first = write_report(tmp_path).read_bytes()

@@ -3,12 +3,15 @@
 import csv
 import importlib.util
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from ml_collections import config_dict
 
 from qcrd_jax import files, grid
+from qcrd_jax.evaluation.rationales import Reading, quality
+from qcrd_jax.evaluation.rationales import summary as summarised
 from tests.support.runs import small_config
 
 ROWS = {'A': {'method': 'finetune'}, 'B': {'method': 'finetune', 'optimizer.learning_rate': 3e-3}}
@@ -66,10 +69,24 @@ def judged_grid(**reproduced: Any) -> config_dict.ConfigDict:
     return config
 
 
-def leave_run(workdir: pathlib.Path, rationales: Sequence[str], right: int = 0) -> None:
-    """Writes what a finished run leaves, of as many questions as there are rationales."""
-    accuracy = right / len(rationales)
-    files.write_json(workdir / 'summary.json', {'test_accuracy': accuracy, 'training_hours': 1.5})
+def leave_run(
+    workdir: pathlib.Path,
+    rationales: Sequence[str],
+    right: int = 0,
+    read: Mapping[str, Sequence[Reading]] = MappingProxyType({}),
+) -> None:
+    """Writes what a finished run leaves, of as many questions as there are rationales.
+
+    Args:
+      workdir: of the run.
+      rationales: the greedy ones.
+      right: how many labels are right, the first ones.
+      read: how rationales were read, by their name; as runs of long ago, without.
+    """
+    summary = {'test_accuracy': right / len(rationales), 'training_hours': 1.5}
+    for name, readings in read.items():
+        summary |= summarised(name, quality(readings))
+    files.write_json(workdir / 'summary.json', summary)
     files.write_jsonl(
         workdir / 'predictions.jsonl',
         (
@@ -79,6 +96,11 @@ def leave_run(workdir: pathlib.Path, rationales: Sequence[str], right: int = 0) 
                 'label': f'( {number} + 1 )',
                 'rationale': text,
                 'correct': number < right,
+            }
+            | {
+                field: value
+                for name, readings in read.items()
+                for field, value in readings[number].fields(name).items()
             }
             for number, text in enumerate(rationales)
         ),
