@@ -9,7 +9,7 @@ import pytest
 from qcrd_jax import files
 from qcrd_jax.data.answers import canonical
 from qcrd_jax.evaluation.answering import Answering
-from qcrd_jax.evaluation.rationales import Written
+from qcrd_jax.evaluation.written import Written
 from qcrd_jax.models import huggingface
 from qcrd_jax.runs import position as positions
 from qcrd_jax.runs import results
