@@ -1,0 +1,57 @@
+"""QCRD's rivals on its own pairs: few generated word problems, labels and rationales.
+
+Every cell of the second column is of the same runs as the first: how many rationales arrive at the
+gold answer, beside how many labels are right.
+
+Command: python run.py --config=configs/studies/rivals.py --workdir=runs/study
+  --mode=reproduce --config.student.pretrained=runs/pretrained/hf
+Hardware: 2 CPU cores.
+Score: docs/results.md.
+"""
+
+import importlib.util
+import pathlib
+
+from qcrd_jax import grid
+
+ROWS = {
+    'DSS': {'method': 'dss'},
+    'QCRD without scores': {'method': 'qcrd', 'discriminator.weigh': False},
+    'QCRD, gold scores': {'method': 'qcrd', 'discriminator.scores': 'gold'},
+    'REDI': {'method': 'redi'},
+    'Unlikelihood': {'method': 'unlikelihood'},
+    'ORPO': {'method': 'orpo'},
+    'SimPO': {'method': 'simpo'},
+    'SPIN': {'method': 'spin'},
+    'KTO': {'method': 'kto'},
+    'AdvDistill': {'method': 'advdistill'},
+}
+COLUMNS = {'labels': 'test_accuracy', 'rationales': 'rationale_accuracy'}
+
+
+def get_config():
+    """Returns the configuration with its grid."""
+    config = _few_problems()
+    config.data.fraction = 0.2
+    config.reproduce.name = 'rivals'
+    config.reproduce.title = 'QCRD and its rivals on 200 generated word problems'
+    config.reproduce.caption = (
+        'Of 2000 generated test problems, right labels and right rationales; the teacher slips in '
+        '27 % of its answers.'
+    )
+    config.reproduce.baseline = 'DSS'
+    config.reproduce.cells = tuple(
+        cell
+        for column, measure in COLUMNS.items()
+        for cell in grid.cells(ROWS, {column: {}}, measure=measure)
+    )
+    return config
+
+
+def _few_problems():
+    path = pathlib.Path(__file__).with_name('mwp_methods.py')
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.few_problems()
