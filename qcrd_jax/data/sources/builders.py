@@ -23,6 +23,7 @@ from array_record.python.array_record_data_source import ArrayRecordDataSource
 
 from qcrd_jax import bars
 from qcrd_jax.data import caching
+from qcrd_jax.data.folds import cross_validated
 from qcrd_jax.data.leaks import kept_apart
 from qcrd_jax.data.schema import (
     SPLITS,
@@ -106,7 +107,8 @@ def load(data_config: Any, cache: pathlib.Path | str | None = None) -> Dataset:
     """Returns the dataset that a run's `config.data` names, preparing it if need be.
 
     With `data.fraction` below 1 the training split is a part of it, drawn once and for all: every
-    seed and every method sees the same questions, and a larger part holds the smaller ones.
+    seed and every method sees the same questions, and a larger part holds the smaller ones. With
+    `data.folds` the splits are those of one fold (see `folds`), of a dataset that is prepared once.
 
     Args:
       data_config: the field `data` of the configuration.
@@ -135,6 +137,8 @@ def load(data_config: Any, cache: pathlib.Path | str | None = None) -> Dataset:
     open_split: Any = builder.as_data_source
     splits: Splits = {split: Records(open_split(split)) for split in SPLITS}
     dataset = Dataset(splits, answer_type(data_config), f'{builder.info.full_name}')
+    if data_config.folds:
+        dataset = cross_validated(dataset, data_config.folds, data_config.fold)
     for split in SPLITS:
         if not len(dataset.splits[split]):
             raise InputError(
