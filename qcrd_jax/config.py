@@ -255,6 +255,9 @@ def _reproduce() -> config_dict.ConfigDict:
     reproduce.rows = ()  # only run these rows; (): all
     reproduce.columns = ()  # only run these columns; (): all
     reproduce.seeds = (0, 1, 2, 3, 4)  # of every cell
+    reproduce.detect = (
+        0.0  # points: say how many seeds or questions such a difference takes; 0: not
+    )
     reproduce.together = 0  # seeds in one program; 0: as many as memory holds, 1: one by one
     reproduce.keep = 'students'  # results | students | everything (checkpoints too) of a done run
     reproduce.models = ''  # folder of checkpoints named as on the Hub; '': the Hub

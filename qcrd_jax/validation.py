@@ -113,6 +113,7 @@ RANGES = {
     'teacher.output_price': (0, None),
     'teacher.budget': (0, None),
     'teacher.max_tokens_total': (0, None),
+    'reproduce.detect': (0, 100),
     'reproduce.together': (0, None),
     'pairs.most': (0, None),
     'judge.questions': (1, None),

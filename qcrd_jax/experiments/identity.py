@@ -24,7 +24,7 @@ RUNNING = ('qcrd_jax.runs.assembly', 'qcrd_jax.runs.loop', 'qcrd_jax.runs.result
 COUNTING = ('qcrd_jax.data.sources.builders', 'qcrd_jax.data.summary')
 """What reads and counts a dataset."""
 
-# What is no part of a run: its seed and its fold, which have a folder of their own; the grid; whom to ask for
+# What is no part of a run: its seed and its fold, which name its folder; the grid; whom to ask for
 # answers and verdicts; where data is kept and numbers are computed, and what is done after a fault
 # or at the end.
 _APART = (

@@ -15,20 +15,35 @@ from qcrd_jax.experiments.plan import Plan
 from qcrd_jax.grid import Cell
 from qcrd_jax.report import collection
 from qcrd_jax.report.tables import Cell as TableCell
-from qcrd_jax.report.tables import Outcome, Table
+from qcrd_jax.report.tables import Outcome, Table, pooled
 from qcrd_jax.runs.assembly import student_name
 from qcrd_jax.teacher import judge as judgement
 
 
-def write(plan: Plan, failures: Mapping[str, str] | None = None) -> None:
-    """Writes the table as it stands.
+def write(plan: Plan, failures: Mapping[str, str] | None = None) -> Table:
+    """Writes the table as it stands in the files of the workdir, and returns it.
 
     Args:
       plan: of the grid.
       failures: why cells could not be made, by their names.
     """
+    settings = plan.settings
+    table = _read(plan, failures)
+    runs = {}
+    if settings.panel != 'none':
+        folders = {
+            cell.name: planning.run_folder(plan, cell, settings.seeds[0])
+            for cell in plan.visible
+            if cell.place in plan.identities
+        }
+        runs = {name: path for name, path in folders.items() if planning.is_done(path)}
+    collection.write_current(plan.workdir / 'report', table, settings.panel, runs)
+    return table
+
+
+def _read(plan: Plan, failures: Mapping[str, str] | None) -> Table:
     settings, visible = plan.settings, plan.visible
-    table = Table(
+    return Table(
         name=settings.name,
         title=settings.title,
         caption=_caption(plan),
@@ -40,15 +55,6 @@ def write(plan: Plan, failures: Mapping[str, str] | None = None) -> None:
         kind=settings.kind,
         higher_is_better=settings.higher_is_better,
     )
-    runs = {}
-    if settings.panel != 'none':
-        folders = {
-            cell.name: planning.run_folder(plan, cell, settings.seeds[0])
-            for cell in visible
-            if cell.place in plan.identities
-        }
-        runs = {name: path for name, path in folders.items() if planning.is_done(path)}
-    collection.write_current(plan.workdir / 'report', table, settings.panel, runs)
 
 
 def write_page(plan: Plan) -> pathlib.Path:
@@ -59,7 +65,8 @@ def write_page(plan: Plan) -> pathlib.Path:
 def _table_cell(plan: Plan, cell: Cell, failure: str | None) -> TableCell:
     try:
         outcomes, planned = _outcomes(plan, cell)
-        note = '' if outcomes else 'not run'
+        note = _unfinished(plan, cell) if len(outcomes) < planned else ''
+        note = note or ('' if outcomes else 'not run')
     except InputError as error:
         outcomes, planned, note = (), 1, f'not run: {_first_sentence(str(error))}'
     if failure is not None:
@@ -75,10 +82,32 @@ def _outcomes(plan: Plan, cell: Cell) -> tuple[tuple[Outcome, ...], int]:
     if cell.measure in grid.JUDGE_MEASURES:
         return _judged(plan, cell), 1
     seeds = plan.settings.seeds
-    outcomes = (
-        _outcome(planning.run_folder(plan, cell, seed), seed, cell.measure) for seed in seeds
-    )
+    outcomes = (_of_seed(plan, cell, seed) for seed in seeds)
     return tuple(filter(None, outcomes)), len(seeds)
+
+
+def _of_seed(plan: Plan, cell: Cell, seed: int) -> Outcome | None:
+    """What a seed has come to, in all of its folds; None if one of them is not done."""
+    outcomes: list[Outcome] = []
+    for fold in planning.folds(plan, cell):
+        outcome = _outcome(planning.run_folder(plan, cell, seed, fold), seed, cell.measure)
+        if outcome is None:
+            return None
+        outcomes.append(outcome)
+    return pooled(outcomes) if plan.configs[cell.place].data.folds else outcomes[0]
+
+
+def _unfinished(plan: Plan, cell: Cell) -> str:
+    """Says how far the folds are where a seed has some of them; else ''."""
+    if cell.measure not in grid.RUN_MEASURES or not plan.configs[cell.place].data.folds:
+        return ''
+    folds = planning.folds(plan, cell)
+    parts = []
+    for seed in plan.settings.seeds:
+        done = sum(planning.is_done(planning.run_folder(plan, cell, seed, fold)) for fold in folds)
+        if 0 < done < len(folds):
+            parts.append(f'seed {seed}: {done} of {len(folds)} folds')
+    return ', '.join(parts)
 
 
 def _outcome(workdir: pathlib.Path, seed: int, measure: str) -> Outcome | None:

@@ -1,5 +1,6 @@
 """Folds: every question is tested once, by texts alone, and none is trained on word for word."""
 
+import itertools
 import json
 import random
 
@@ -38,12 +39,14 @@ def ids(made):
 
 def test_every_question_is_a_test_question_once():
     whole = dataset()
-    everything = sorted(sum(ids(whole).values(), []))
+    everything = sorted(itertools.chain.from_iterable(ids(whole).values()))
     made = [ids(cross_validated(whole, 5, fold)) for fold in range(5)]
-    assert sorted(sum((each['test'] for each in made), [])) == everything
+    assert sorted(name for each in made for name in each['test']) == everything
     assert sorted(len(each['test']) for each in made) == [11, 11, 11, 12, 12]
     for each in made:
-        assert sorted(sum(each.values(), [])) == everything  # none is lost, none is there twice
+        assert (
+            sorted(itertools.chain.from_iterable(each.values())) == everything
+        )  # none is lost, none is there twice
         assert len(each['validation']) == 5  # a tenth of 45 or 46, rounded up
     assert len({cross_validated(whole, 5, fold).fingerprint for fold in range(5)}) == 5
 

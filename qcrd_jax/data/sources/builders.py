@@ -280,6 +280,15 @@ def _questions(data_config: Any, folder: pathlib.Path) -> _Config:
     )
 
 
+def read_questions(data_config: Any, scratch: pathlib.Path) -> SourceSplits:
+    """Reads the questions of the files that `config.data` names, without preparing a dataset.
+
+    Raises:
+      InputError: if a source is missing or malformed.
+    """
+    return _questions(data_config, scratch).read()
+
+
 def answer_type(data_config: Any) -> AnswerType:
     """Returns how the answers of the dataset are compared that `config.data` names."""
     return DATASETS[data_config.name].answer_type or data_config.answer_type
