@@ -46,6 +46,9 @@ def _data() -> config_dict.ConfigDict:
     data.samples = 5  # K, teacher samples used per question (section 4.1)
     data.leaks = 'keep'  # keep | drop: training questions that stand in validation or test word for
     # word; the released splits are kept as they are by default
+    data.folds = 0  # parts for cross-validation: all questions are pooled, each part is the test
+    # set once; 0: the released splits
+    data.fold = 0  # which of them is the test set, 0 to folds - 1; `reproduce` runs all of them
     data.fraction = 1.0  # share of the training questions that is used (Fig. 4)
     data.positives = 'self_consistency'  # self_consistency | gold (section 3.2.1) | first: the
     # teacher's first rationale, right or wrong, as the baselines have it (no ED in Table 4)
@@ -274,6 +277,9 @@ def _reproduce() -> config_dict.ConfigDict:
     reproduce.rows = ()  # only run these rows; (): all
     reproduce.columns = ()  # only run these columns; (): all
     reproduce.seeds = (0, 1, 2, 3, 4)  # of every cell
+    reproduce.detect = (
+        0.0  # points: say how many seeds or questions such a difference takes; 0: not
+    )
     reproduce.together = 0  # seeds in one program; 0: as many as memory holds, 1: one by one
     reproduce.keep = 'students'  # results | students | everything (checkpoints too) of a done run
     reproduce.models = ''  # folder of checkpoints named as on the Hub; '': the Hub

@@ -18,8 +18,8 @@ from qcrd_jax.data.pairs import write_pairs
 from qcrd_jax.data.schema import AnswerType, Example
 from qcrd_jax.data.sources import builders, question_records
 from qcrd_jax.errors import InputError
+from qcrd_jax.experiments import detecting, running, tabling
 from qcrd_jax.experiments import plan as planning
-from qcrd_jax.experiments import running, tabling
 from qcrd_jax.report import write_report
 from qcrd_jax.runs import assembly, determinism, exhaustion, loop, results, sealing
 from qcrd_jax.runs import position as positions
@@ -178,6 +178,8 @@ def predict(
 def reproduce(config: config_dict.ConfigDict, workdir: pathlib.Path) -> None:
     """Runs the missing cells of a grid; writes its table after each of them and, last, the page.
 
+    Before it runs anything it says which differences from the baseline the grid could detect.
+
     Tables may share a workdir: what one has run, another finds. Another setting or another version
     of the code is another identity, so that nothing is mixed.
 
@@ -185,7 +187,8 @@ def reproduce(config: config_dict.ConfigDict, workdir: pathlib.Path) -> None:
       InputError: at the end, if a cell could not be run; the report says so in the cell.
     """
     plan = planning.read(config, workdir)
-    tabling.write(plan)
+    if said := detecting.text(plan, tabling.write(plan)):
+        print(said, flush=True)
     failures: dict[str, str] = {}
     for failures in running.run(plan):
         tabling.write(plan, failures)

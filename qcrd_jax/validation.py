@@ -55,6 +55,8 @@ CHOICES = {
 RANGES = {
     'seed': (0, 2**32 - 1),
     'data.samples': (1, None),
+    'data.folds': (0, None),
+    'data.fold': (0, None),
     'data.fraction': (1e-9, 1),
     'data.max_source_length': (2, None),
     'data.max_label_length': (2, None),
@@ -124,6 +126,7 @@ RANGES = {
     'teacher.output_price': (0, None),
     'teacher.budget': (0, None),
     'teacher.max_tokens_total': (0, None),
+    'reproduce.detect': (0, 100),
     'reproduce.together': (0, None),
     'pairs.most': (0, None),
     'judge.questions': (1, None),
@@ -155,6 +158,7 @@ def validate(config: config_dict.ConfigDict) -> None:
                 f'--config.{name}.size: expected {" | ".join(sizes)} with '
                 f'--config.student.version={config.student.version}, got {settings.size!r}.'
             )
+    _check_folds(config.data)
     train = config.train
     if train.batch_size % train.accumulate:
         raise InputError(
@@ -196,6 +200,19 @@ def validate(config: config_dict.ConfigDict) -> None:
             raise InputError(
                 f'--config.{name}.splits: expected some of train, validation, test, got {splits!r}.'
             )
+
+
+def _check_folds(data: config_dict.ConfigDict) -> None:
+    for name in ('folds', 'fold'):
+        if not isinstance(data[name], int):
+            raise InputError(f'--config.data.{name}: expected a whole number, got {data[name]!r}.')
+    if data.folds == 1:
+        raise InputError(
+            '--config.data.folds: expected 0 (the released splits) or at least 2, got 1.'
+        )
+    if data.fold >= max(data.folds, 1):
+        wanted = f'0 to {data.folds - 1}' if data.folds else '0 where data.folds is 0'
+        raise InputError(f'--config.data.fold: expected {wanted}, got {data.fold}.')
 
 
 def _expect_texts(name: str, value: Any, at_least: int, at_most: int | None = None) -> None:

@@ -29,7 +29,7 @@ def get_config():
     config.reproduce.name = 'mwp_methods'
     config.reproduce.title = 'All methods on few generated word problems'
     config.reproduce.caption = (
-        'Test accuracy on 500 generated problems by the number of training problems; the teacher '
+        'Test accuracy on 2000 generated problems by the number of training problems; the teacher '
         'slips in 27 % of its answers.'
     )
     config.reproduce.baseline = 'DSS'
@@ -43,6 +43,7 @@ def few_problems():
     config.data.name = 'mwp'
     config.data.length_bucket = 4
     config.data.mwp.train = 1000
+    config.data.mwp.test = 2000
     config.data.mwp.two_step = 0.0
     config.data.mwp.teacher_temperature = 1.0
     config.student.pretrained = 'runs/pretrained/hf'

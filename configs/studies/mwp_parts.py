@@ -36,7 +36,7 @@ def get_config():
     config.data.fraction = 0.2
     config.reproduce.name = 'mwp_parts'
     config.reproduce.title = 'The parts of QCRD on 200 generated word problems'
-    config.reproduce.caption = 'Test accuracy on 500 generated problems; one change a row.'
+    config.reproduce.caption = 'Test accuracy on 2000 generated problems; one change a row.'
     config.reproduce.baseline = 'QCRD'
     config.reproduce.cells = grid.cells(ROWS, {'200 problems': {}})
     return config

@@ -2,7 +2,8 @@
 
 Two things are drawn by chance: the questions of the test set, which every method answers alike,
 and the seed of a run. `mean_interval` covers only the seeds, `mcnemar` only the questions, and
-`paired_bootstrap` both.
+`paired_bootstrap` both. In a cross-validation the training set is a third: `fold_interval`.
+What could be detected is computed in `power`.
 """
 
 import math
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float, Int
 from scipy import stats
 
 _CHUNK = 2_000_000  # numbers of a bootstrap that are in memory at a time
@@ -41,6 +42,20 @@ class BootstrapDifference(NamedTuple):
     difference: float
     low: float
     high: float
+    p_value: float
+
+
+class FoldTest(NamedTuple):
+    """The difference of two accuracies over folds, as shares: first minus second.
+
+    Attributes:
+      difference: mean over the folds.
+      half_width: of its interval.
+      p_value: two-sided.
+    """
+
+    difference: float
+    half_width: float
     p_value: float
 
 
@@ -156,6 +171,7 @@ def paired_bootstrap(
     first: Bool[np.ndarray, 'seeds questions'],
     second: Bool[np.ndarray, 'seeds questions'],
     *,
+    folds: Int[np.ndarray, ' questions'] | None = None,
     resamples: int = 10_000,
     seed: int = 0,
     confidence: float = 0.95,
@@ -170,9 +186,14 @@ def paired_bootstrap(
     methods about 1 % are found to differ instead of 5 %. That makes up for a spread between seeds
     that two or three of them hardly show. With one seed only the questions are redrawn.
 
+    In a cross-validation a run is a seed in a fold: it answers the questions of that fold only, and
+    that seed 0 was lucky in one says nothing of seed 0 in another, where it sees other data. So
+    questions carry their fold, and the seeds are redrawn in each fold by itself.
+
     Args:
       first: whether the first method's run with this seed answers the question right.
       second: the same of the second method.
+      folds: of each question, the fold whose runs answered it; None: one set of runs answered all.
       resamples: how many to draw.
       seed: of the draws.
       confidence: of the interval.
@@ -203,16 +224,25 @@ def paired_bootstrap(
             f'expected seeds, questions and resamples, got {seeds}, {questions} and {resamples}.'
         )
     rng = np.random.default_rng(seed)
-    # Questions on which all runs agree alike are alike: drawing how many of each kind there are
-    # is the same as drawing questions, and the kinds are few.
-    kinds, counts = np.unique(np.concatenate([first, second]), axis=1, return_counts=True)
-    ours, theirs = kinds[:seeds].astype(np.float64), kinds[seeds:].astype(np.float64)
+    # Questions of a fold on which all runs agree alike are alike: drawing how many of each kind
+    # there are is the same as drawing questions, and the kinds are few.
+    fold = (
+        np.zeros(questions, np.int64) if folds is None else np.unique(folds, return_inverse=True)[1]
+    )
+    kinds, counts = np.unique(np.vstack([fold, first, second]), axis=1, return_counts=True)
+    ours, theirs = kinds[1 : seeds + 1].astype(np.float64), kinds[seeds + 1 :].astype(np.float64)
+    # The kinds are in the order of their folds.
+    ends = np.cumsum(np.bincount(kinds[0]))[:-1]
+    parts = [*zip(np.split(ours, ends, axis=1), np.split(theirs, ends, axis=1), strict=True)]
     drawn = []
     for start in range(0, resamples, step := max(_CHUNK // len(counts), 1)):
         size = min(step, resamples - start)
         weights = rng.multinomial(questions, counts / questions, size) / questions
-        mine, other = (rng.multinomial(seeds, np.full(seeds, 1 / seeds), size) for _ in range(2))
-        drawn.append((weights * (mine @ ours - other @ theirs)).sum(axis=1) / seeds)
+        means = []
+        for mine, other in parts:
+            lots = (rng.multinomial(seeds, np.full(seeds, 1 / seeds), size) for _ in range(2))
+            means.append(next(lots) @ mine - next(lots) @ other)
+        drawn.append((weights * np.concatenate(means, axis=1)).sum(axis=1) / seeds)
     differences = np.concatenate(drawn)
     low, high = np.quantile(differences, [0.5 - confidence / 2, 0.5 + confidence / 2])
     tiny = 1e-12  # sums of shares round, and a tie must count on both sides
@@ -223,102 +253,57 @@ def paired_bootstrap(
     )
 
 
-def discordance(
-    first: Bool[np.ndarray, 'seeds questions'], second: Bool[np.ndarray, 'seeds questions']
-) -> float:
-    """The mean over questions of the squared difference of the two methods' mean over seeds.
+def fold_interval(
+    differences: Float[np.ndarray, ' folds'], *, confidence: float = 0.95
+) -> FoldTest:
+    """The mean difference over the folds of a cross-validation, for other training sets too.
 
-    For one seed that is the share of discordant pairs: questions that only one method answers
-    right. The precision of a paired comparison depends on it, see `detectable_difference`.
+    `paired_bootstrap` and `mcnemar` speak of students that were trained on these training sets. A
+    statement on a method when it is trained on other questions has the folds as its units. Their
+    results are not independent: any two of F training sets share (F - 2) / (F - 1) of their
+    questions, so that the variance between folds, divided by F, is less than that of their mean,
+    and no unbiased estimate of the latter exists. Nadeau and Bengio take the correlation of two
+    results to be the share n_test / (n_train + n_test) and correct the variance:
 
-    Examples:
-      >>> discordance(np.array([[True, True, False, False]]), np.array([[True, False, True, True]]))
-      0.75
-    """
-    _check(first, second)
-    return float(np.square(first.mean(axis=0) - second.mean(axis=0)).mean())
+        Var(mean) = (1 / F + n_test / n_train) S^2,    n_test / n_train = 1 / (F - 1) here,
 
-
-def detectable_difference(
-    questions: int,
-    discordance: float,
-    *,
-    seeds: int = 1,
-    level: float = 0.05,
-    power: float = 0.8,
-) -> float:
-    """The smallest true difference in accuracy that a paired test would mostly detect.
-
-    With N questions, discordance psi and true difference delta, McNemar's statistic is about
-    normal with mean sqrt(N) delta, and variance psi as the test has it but psi - delta^2 in truth.
-    It passes the test's threshold with the asked power where
-
-        sqrt(N) delta = z_level sqrt(psi) + z_power sqrt(psi - delta^2),
-
-    which is solved by delta = k sqrt(psi), k depending only on N. A difference is made of
-    discordant questions, so psi >= delta / seeds: where k sqrt(psi) would be more than psi allows,
-    psi is raised to that bound, and delta = k^2 / seeds. Whatever was observed, the result is
-    therefore above 0.
+    S^2 being the variance between folds, with Student's t of F - 1 degrees of freedom. Several
+    seeds of a fold share its questions and its training set, so they are averaged first and do not
+    count as units: Bouckaert and Frank's larger number of them is for repeated partitions.
 
     Args:
-      questions: N, of the test set.
-      discordance: psi; of runs that were done, `discordance(first, second)`. For one seed each
-        it is the share of questions that only one method answers right.
-      seeds: runs of each method that the per-question differences are means of. Chance in the
-        seeds themselves is not in it; it comes on top.
-      level: of the two-sided test.
-      power: probability of detecting it.
+      differences: first method's accuracy minus the second's of each fold, mean over the seeds, as
+        shares; at least two.
+      confidence: of the interval.
 
     Returns:
-      the difference as a share, at most 1, which is also the answer where there are too few
-      questions for any.
+      mean, half width of its interval, two-sided p-value. Without any variance between the folds
+      the p-value is 0, or 1 where they all are 0.
 
     Raises:
-      ValueError: if an argument is out of its range.
+      ValueError: if there are fewer than two.
 
     References:
-      Miettinen, The matched pairs design in the case of all-or-none responses (1968).
-      Connor, Sample size for testing differences in proportions for the paired-sample design
-        (1987).
+      Nadeau and Bengio, Inference for the generalization error (2003).
+      Bengio and Grandvalet, No unbiased estimator of the variance of K-fold cross-validation
+        (2004).
+      Bouckaert and Frank, Evaluating the replicability of significance tests for comparing learning
+        algorithms (2004).
 
     Examples:
-      SVAMP's 200 test questions, a fifth of which only one of two students answers right:
-
-      >>> round(100 * detectable_difference(200, 0.2), 1)
-      8.8
+      >>> test = fold_interval(np.array([0.03, 0.01, 0.02, 0.04, 0.0]))
+      >>> round(test.difference, 3), round(test.half_width, 4), round(test.p_value, 3)
+      (0.02, 0.0294, 0.132)
     """
-    if questions < 0 or seeds < 1 or not 0 <= discordance <= 1:
-        raise ValueError(
-            'expected questions >= 0, seeds >= 1 and a discordance in [0, 1], '
-            f'got {questions}, {seeds} and {discordance}.'
-        )
-    if not 0 < level < 1 or not 0.5 <= power < 1:
-        raise ValueError(f'expected level in (0, 1), power in [0.5, 1), got {level} and {power}.')
-    z_level, z_power = stats.norm.ppf(1 - level / 2), stats.norm.ppf(power)
-    if questions <= z_level**2:
-        return 1.0
-    root = math.sqrt(questions + z_power**2 - z_level**2)
-    k = (math.sqrt(questions) * z_level + z_power * root) / (questions + z_power**2)
-    return float(min(k * max(math.sqrt(discordance), k / seeds), 1.0))
-
-
-def detectable_by_interval(low: float, high: float, *, power: float = 0.8) -> float:
-    """The smallest true difference that an estimate with this 95 % interval would mostly detect.
-
-    Unlike `detectable_difference` it knows all that the interval covers, such as the seeds. It is
-    (z_level + z_power) standard errors, the interval being 2 z_level of them wide.
-
-    Args:
-      low: lower end of the interval of the difference.
-      high: upper end.
-      power: probability of an interval without 0.
-
-    Examples:
-      >>> round(detectable_by_interval(-1.0, 3.0), 2)
-      2.86
-    """
-    z_level, z_power = stats.norm.ppf(0.975), stats.norm.ppf(power)
-    return float((high - low) * (z_level + z_power) / (2 * z_level))
+    folds = differences.size
+    if differences.ndim != 1 or folds < 2:
+        raise ValueError(f'expected the differences of two folds or more, got {differences}.')
+    mean = float(differences.mean())
+    error = math.sqrt((1 / folds + 1 / (folds - 1)) * differences.var(ddof=1))
+    half_width = float(stats.t.ppf(0.5 + confidence / 2, folds - 1) * error)
+    if not error:
+        return FoldTest(mean, half_width, float(mean == 0))
+    return FoldTest(mean, half_width, float(2 * stats.t.sf(abs(mean) / error, folds - 1)))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

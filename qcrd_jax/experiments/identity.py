@@ -25,11 +25,11 @@ RUNNING = ('qcrd_jax.runs.assembly', 'qcrd_jax.runs.loop', 'qcrd_jax.runs.result
 COUNTING = ('qcrd_jax.data.sources.builders', 'qcrd_jax.data.summary')
 """What reads and counts a dataset."""
 
-# What is no part of a run: its seed, which has a folder of its own; the grid; whom to ask for
+# What is no part of a run: its seed and its fold, which name its folder; the grid; whom to ask for
 # answers and verdicts; where data is kept and numbers are computed, and what is done after a fault
 # or at the end.
 _APART = (
-    'seed', 'reproduce', 'teacher', 'judge', 'pairs', 'data.cache',
+    'seed', 'data.fold', 'reproduce', 'teacher', 'judge', 'pairs', 'data.cache',
     'train.restart', 'train.keep_state', 'train.share_pretraining', 'mesh',
 )  # fmt: skip
 
@@ -69,7 +69,8 @@ def of_count(config: config_dict.ConfigDict) -> str:
     Raises:
       InputError: if a source of the data is missing.
     """
-    names = ('data.name', 'data.samples', 'data.fraction', 'data.leaks', *_of_source(config))
+    names = {'data.name', 'data.samples', 'data.fraction', 'data.leaks', 'data.folds', 'data.fold'}
+    names |= _of_source(config)
     read = {name: value for name, value in _fields(config).items() if _is_in(name, names)}
     return _digest([read | _data_contents(config), counting_version()])
 

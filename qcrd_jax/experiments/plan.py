@@ -2,6 +2,7 @@
 
     <workdir>/runs/<identity>/setting.json    what the runs of one setting are
     <workdir>/runs/<identity>/seed<s>/        the workdir of one run; done once `sealing` says so
+    <workdir>/runs/<identity>/seed<s>-fold<k>/    the same, where `data.folds` is set
     <workdir>/runs/<identity>-<split>.json    the figures of a dataset
     <workdir>/runs/SHA256SUMS                 digests of those figures
     <workdir>/runs/judge-<digest>/            verdicts; done once they have judge.json
@@ -93,6 +94,7 @@ def read(config: config_dict.ConfigDict, workdir: pathlib.Path) -> Plan:
                 f'has {", ".join(sorted(names))}.'
             )
     configs = {cell.place: _with_cache(resolve(config, cell), workdir) for cell in cells}
+    _check_folds(cells, configs)
     identities: dict[Place, str] = {}
     problems: dict[Place, str] = {}
     for cell in _needed_first(cells):
@@ -208,19 +210,26 @@ def folder(plan: Plan, cell: Cell) -> pathlib.Path:
     return plan.workdir / 'runs' / _identity(plan, cell)
 
 
-def run_folder(plan: Plan, cell: Cell, seed: int) -> pathlib.Path:
-    """Returns the workdir of one run."""
-    return folder(plan, cell) / f'seed{seed}'
+def folds(plan: Plan, cell: Cell) -> range:
+    """Returns the folds that a cell's seeds run in; one where there is no cross-validation."""
+    return range(max(plan.configs[cell.place].data.folds, 1))
 
 
-def missing_seeds(plan: Plan, cell: Cell) -> list[int]:
-    """Returns the seeds of a cell that are not done.
+def run_folder(plan: Plan, cell: Cell, seed: int, fold: int = 0) -> pathlib.Path:
+    """Returns the workdir of one run; without cross-validation no fold is in its name."""
+    of_fold = f'-fold{fold}' if plan.configs[cell.place].data.folds else ''
+    return folder(plan, cell) / f'seed{seed}{of_fold}'
+
+
+def missing_seeds(plan: Plan, cell: Cell, fold: int = 0) -> list[int]:
+    """Returns the seeds of a cell that are not done, in one fold.
 
     Raises:
       InputError: if the results of one were changed and nothing is left to make them from.
     """
-    missing = [seed for seed in plan.settings.seeds if not is_done(run_folder(plan, cell, seed))]
-    for workdir in (run_folder(plan, cell, seed) for seed in missing):
+    workdirs_of = {seed: run_folder(plan, cell, seed, fold) for seed in plan.settings.seeds}
+    missing = [seed for seed, workdir in workdirs_of.items() if not is_done(workdir)]
+    for workdir in map(workdirs_of.__getitem__, missing):
         if (faults := sealing.faults(workdir)) and not workdirs.started(workdir):
             raise InputError(
                 f'{workdir}: its results are not those of the run ({", ".join(faults)}), and its '
@@ -272,7 +281,7 @@ def count_file(plan: Plan, cell: Cell) -> pathlib.Path:
 
 
 def judge_config(plan: Plan, cell: Cell) -> config_dict.ConfigDict:
-    """Returns the configuration of a judgement: it compares the first seed's students.
+    """Returns the configuration of a judgement: it compares the first seed's students (of fold 0).
 
     Raises:
       InputError: if one of them is not trained.
@@ -301,6 +310,18 @@ def _identity(plan: Plan, cell: Cell) -> str:
     if cell.place in plan.problems:
         raise InputError(plan.problems[cell.place])
     return plan.identities[cell.place]
+
+
+def _check_folds(cells: Sequence[Cell], configs: Mapping[Place, config_dict.ConfigDict]) -> None:
+    """Refuses a student of other folds than those of the run that needs it."""
+    for cell in cells:
+        for _, row in cell.needed:
+            there, here = (configs[row, cell.column].data.folds, configs[cell.place].data.folds)
+            if there != here:
+                raise InputError(
+                    f'{cell.name}: data.folds: expected {there}, as {row!r} has it, whose student '
+                    f'it needs, got {here}: it would be tested on what that one was trained on.'
+                )
 
 
 def _with_cache(config: config_dict.ConfigDict, workdir: pathlib.Path) -> config_dict.ConfigDict:

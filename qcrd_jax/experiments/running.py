@@ -85,8 +85,7 @@ def _target(plan: Plan, cell: Cell) -> pathlib.Path | None:
 def _make(plan: Plan, cell: Cell, target: pathlib.Path) -> bool:
     """Makes what is missing of a cell, and says whether anything was."""
     if cell.measure in grid.RUN_MEASURES:
-        missing = planning.missing_seeds(plan, cell)
-        what = f'seeds {", ".join(map(str, missing))} of {target}' if missing else ''
+        what = _missing_text(plan, cell, target)
     elif cell.measure in grid.DATA_MEASURES:
         what = '' if planning.is_counted(target) else f'figures of {target}'
     else:
@@ -106,6 +105,19 @@ def _make(plan: Plan, cell: Cell, target: pathlib.Path) -> bool:
     return True
 
 
+def _missing_text(plan: Plan, cell: Cell, target: pathlib.Path) -> str:
+    """Says which runs of a cell are missing; '' where all are done."""
+    missing: dict[str, list[str]] = {}  # folds by the seeds that they miss
+    for fold in planning.folds(plan, cell):
+        if seeds := planning.missing_seeds(plan, cell, fold):
+            missing.setdefault(', '.join(map(str, seeds)), []).append(str(fold))
+    if plan.configs[cell.place].data.folds:
+        parts = [f'seeds {seeds} in folds {", ".join(its)}' for seeds, its in missing.items()]
+    else:
+        parts = [f'seeds {seeds}' for seeds in missing]
+    return f'{" and ".join(parts)} of {target}' if parts else ''
+
+
 def _count(plan: Plan, cell: Cell, path: pathlib.Path) -> None:
     """Writes the figures of a split, which for e-SNLI takes minutes."""
     config = plan.configs[cell.place]
@@ -121,17 +133,31 @@ def _count(plan: Plan, cell: Cell, path: pathlib.Path) -> None:
 
 
 def _train_missing(plan: Plan, cell: Cell) -> None:
-    """Trains the missing seeds, as many together as fit.
+    """Trains the missing seeds, fold by fold; a fold that fails does not keep others from it."""
+    _describe(plan, cell)
+    failed: list[str] = []
+    for fold in planning.folds(plan, cell):
+        where = f' in fold {fold}' if plan.configs[cell.place].data.folds else ''
+        of_fold = _train_fold(plan, cell, fold)
+        failed += [f'seed {seed}{where}: {why}' for seed, why in of_fold.items()]
+    if failed:
+        raise InputError('; '.join(failed))
+
+
+def _train_fold(plan: Plan, cell: Cell, fold: int) -> dict[int, str]:
+    """Trains the missing seeds of a fold, which share its data, as many together as fit.
 
     Where a group turns out not to fit, half as many at once continue from its checkpoints; one by
     one where it fails for another reason.
+
+    Returns:
+      by seed, why it could not be trained.
     """
-    _describe(plan, cell)
     missing: list[config_dict.ConfigDict] = []
     failed: dict[int, str] = {}
-    for seed in planning.missing_seeds(plan, cell):
+    for seed in planning.missing_seeds(plan, cell, fold):
         try:
-            missing.append(_config_of_run(plan, cell, seed))
+            missing.append(_config_of_run(plan, cell, seed, fold))
         except InputError as error:
             failed[seed] = str(error)
     most = plan.settings.together  # seeds in one program; 0: not known yet
@@ -152,12 +178,13 @@ def _train_missing(plan: Plan, cell: Cell) -> None:
             else:
                 alone |= {config.seed for config in group}
                 logging.error('%s: %s Its seeds continue one by one.', cell.name, failure.why)
-            left = set(planning.missing_seeds(plan, cell))  # some may be finished all the same
+            left = set(
+                planning.missing_seeds(plan, cell, fold)
+            )  # some may be finished all the same
             missing = [config for config in missing if config.seed in left]
     finally:
-        jax.clear_caches()  # the next cell has programs of its own
-    if failed:
-        raise InputError('; '.join(f'seed {seed}: {why}' for seed, why in failed.items()))
+        jax.clear_caches()  # the next cell or fold has programs of its own
+    return failed
 
 
 class _Failure(NamedTuple):
@@ -205,7 +232,7 @@ def _build(
     """Claims the workdirs of runs and builds the runs."""
     runs: list[Run] = []
     for config in configs:
-        workdir = planning.run_folder(plan, cell, config.seed)
+        workdir = planning.run_folder(plan, cell, config.seed, config.data.fold)
         workdir.mkdir(parents=True, exist_ok=True)
         workdirs.claim(workdir, config)
         runs.append(assembly.assemble(config, workdir, twin=twin))
@@ -228,7 +255,7 @@ def _finish(plan: Plan, runs: Sequence[Run]) -> None:
             _tidy(each.workdir, plan.settings.keep)
 
 
-def _config_of_run(plan: Plan, cell: Cell, seed: int) -> config_dict.ConfigDict:
+def _config_of_run(plan: Plan, cell: Cell, seed: int, fold: int = 0) -> config_dict.ConfigDict:
     """The configuration of one run, with the students that it needs.
 
     A run that was begun keeps the fields that change none of its numbers as they were then: its
@@ -236,8 +263,9 @@ def _config_of_run(plan: Plan, cell: Cell, seed: int) -> config_dict.ConfigDict:
     """
     config = config_dict.ConfigDict(plan.configs[cell.place].to_dict())
     config.seed = seed
+    config.data.fold = fold
     for field, row in cell.needed:
-        student = planning.run_folder(plan, plan.at(row, cell.column), seed) / 'hf'
+        student = planning.run_folder(plan, plan.at(row, cell.column), seed, fold) / 'hf'
         if not planning.is_done(student.parent):
             raise InputError(f'the student of {row!r}, which it needs, is not trained: {student}.')
         if not student.is_dir():
@@ -247,7 +275,7 @@ def _config_of_run(plan: Plan, cell: Cell, seed: int) -> config_dict.ConfigDict:
                 '--config.reproduce.keep=students.'
             )
         config.update_from_flattened_dict({field: str(student)})
-    workdir = planning.run_folder(plan, cell, seed)
+    workdir = planning.run_folder(plan, cell, seed, fold)
     if workdirs.started(workdir):
         begun = files.flatten(files.read_json(workdir / 'config.json'))
         config.update_from_flattened_dict(

@@ -15,7 +15,7 @@ from qcrd_jax.experiments import plan as planning
 from qcrd_jax.experiments.plan import Plan
 from qcrd_jax.grid import Cell
 from qcrd_jax.report import collection
-from qcrd_jax.report.tables import NO_VALUE, Outcome, Table
+from qcrd_jax.report.tables import NO_VALUE, Outcome, Table, pooled
 from qcrd_jax.report.tables import Cell as TableCell
 from qcrd_jax.runs.assembly import student_name
 from qcrd_jax.teacher import judge as judgement
@@ -31,15 +31,30 @@ _SHARES = ('test_accuracy', 'rationale_unread', *_VERDICTS)
 """Measures in [0, 1], which a table has in percent."""
 
 
-def write(plan: Plan, failures: Mapping[str, str] | None = None) -> None:
-    """Writes the table as it stands.
+def write(plan: Plan, failures: Mapping[str, str] | None = None) -> Table:
+    """Writes the table as it stands in the files of the workdir, and returns it.
 
     Args:
       plan: of the grid.
       failures: why cells could not be made, by their names.
     """
+    settings = plan.settings
+    table = _read(plan, failures)
+    runs = {}
+    if settings.panel != 'none':
+        folders = {
+            cell.name: planning.run_folder(plan, cell, settings.seeds[0])
+            for cell in plan.visible
+            if cell.place in plan.identities
+        }
+        runs = {name: path for name, path in folders.items() if planning.is_done(path)}
+    collection.write_current(plan.workdir / 'report', table, settings.panel, runs)
+    return table
+
+
+def _read(plan: Plan, failures: Mapping[str, str] | None) -> Table:
     settings, visible = plan.settings, plan.visible
-    table = Table(
+    return Table(
         name=settings.name,
         title=settings.title,
         caption=_caption(plan),
@@ -51,15 +66,6 @@ def write(plan: Plan, failures: Mapping[str, str] | None = None) -> None:
         kind=settings.kind,
         higher_is_better=settings.higher_is_better,
     )
-    runs = {}
-    if settings.panel != 'none':
-        folders = {
-            cell.name: planning.run_folder(plan, cell, settings.seeds[0])
-            for cell in visible
-            if cell.place in plan.identities
-        }
-        runs = {name: path for name, path in folders.items() if planning.is_done(path)}
-    collection.write_current(plan.workdir / 'report', table, settings.panel, runs)
 
 
 def write_page(plan: Plan) -> pathlib.Path:
@@ -70,7 +76,8 @@ def write_page(plan: Plan) -> pathlib.Path:
 def _table_cell(plan: Plan, cell: Cell, failure: str | None) -> TableCell:
     try:
         outcomes, planned = _outcomes(plan, cell)
-        note = '' if outcomes else NO_VALUE if _is_run(plan, cell) else 'not run'
+        note = _unfinished(plan, cell) if len(outcomes) < planned else ''
+        note = note or ('' if outcomes else NO_VALUE if _is_run(plan, cell) else 'not run')
     except InputError as error:
         outcomes, planned, note = (), 1, f'not run: {_first_sentence(str(error))}'
     if failure is not None:
@@ -86,16 +93,43 @@ def _outcomes(plan: Plan, cell: Cell) -> tuple[tuple[Outcome, ...], int]:
     if cell.measure in grid.JUDGE_MEASURES:
         return _judged(plan, cell), 1
     seeds = plan.settings.seeds
-    outcomes = (_outcome(planning.run_folder(plan, cell, seed), seed, cell) for seed in seeds)
+    outcomes = (_of_seed(plan, cell, seed) for seed in seeds)
     return tuple(filter(None, outcomes)), len(seeds)
+
+
+def _of_seed(plan: Plan, cell: Cell, seed: int) -> Outcome | None:
+    """What a seed has come to, in all of its folds; None if one of them is not done."""
+    outcomes: list[Outcome] = []
+    for fold in planning.folds(plan, cell):
+        outcome = _outcome(planning.run_folder(plan, cell, seed, fold), seed, cell)
+        if outcome is None:
+            return None
+        outcomes.append(outcome)
+    return pooled(outcomes) if plan.configs[cell.place].data.folds else outcomes[0]
 
 
 def _is_run(plan: Plan, cell: Cell) -> bool:
     """Whether all runs of a cell are done, be it without the value that it asks for."""
     if cell.measure not in grid.RUN_MEASURES:
         return False
-    seeds = plan.settings.seeds
-    return all(planning.is_done(planning.run_folder(plan, cell, seed)) for seed in seeds)
+    return all(
+        planning.is_done(planning.run_folder(plan, cell, seed, fold))
+        for seed in plan.settings.seeds
+        for fold in planning.folds(plan, cell)
+    )
+
+
+def _unfinished(plan: Plan, cell: Cell) -> str:
+    """Says how far the folds are where a seed has some of them; else ''."""
+    if cell.measure not in grid.RUN_MEASURES or not plan.configs[cell.place].data.folds:
+        return ''
+    folds = planning.folds(plan, cell)
+    parts = []
+    for seed in plan.settings.seeds:
+        done = sum(planning.is_done(planning.run_folder(plan, cell, seed, fold)) for fold in folds)
+        if 0 < done < len(folds):
+            parts.append(f'seed {seed}: {done} of {len(folds)} folds')
+    return ', '.join(parts)
 
 
 def _outcome(workdir: pathlib.Path, seed: int, cell: Cell) -> Outcome | None:

@@ -127,6 +127,8 @@ def _paper_text(paper: float | str | None, unit: str) -> str:
 def comparison_row(comparison: Comparison) -> tuple[str, ...]:
     """The texts of a comparison, under `TEST_HEADERS`."""
     questions = f'{comparison.questions:,}'
+    if comparison.folds:
+        questions += f' in {comparison.folds} folds'
     if comparison.left_out:
         questions += f' ({comparison.left_out:,} not in all runs left out)'
     return (
@@ -168,7 +170,18 @@ def comparisons_legend(table: Table, comparisons: Comparisons) -> str:
         'comparisons; a verdict needs it below 0.05. Detectable: the smallest true difference '
         'that one such comparison finds with 80 % power.'
     )
-    return text + ' A verdict from one seed speaks of only those two runs.' * single
+    text += ' A verdict from one seed speaks of only those two runs.' * single
+    if of_folds := [each for each in comparisons.made if each.fold_p is not None]:
+        p_values = ', '.join(
+            f'{plain(each.row)} ({plain(each.column)}) {_p(each.fold_p or 0.0)}'
+            for each in of_folds
+        )
+        text += (
+            ' These speak of students trained on these questions. p of each difference with the '
+            "folds as units, for training on others (t-test with Nadeau and Bengio's correction, "
+            f'weak with few folds, not adjusted): {p_values}.'
+        )
+    return text
 
 
 def has_paper(table: Table, column: str) -> bool:

@@ -2,12 +2,13 @@
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 
-from qcrd_jax.evaluation import significance
+from qcrd_jax.evaluation import power, significance
 from qcrd_jax.grid import KINDS
 
 _LEVEL = 0.05  # of the adjusted p-value that a verdict needs
@@ -24,11 +25,13 @@ class Outcome:
       value: in the table's unit (an accuracy: percent).
       correct: by id of the test question, whether it was answered right; None where the measure
         has no questions.
+      folds: by id of the question, the fold whose run answered it; None without cross-validation.
     """
 
     seed: int
     value: float
     correct: Mapping[str, bool] | None = None
+    folds: Mapping[str, int] | None = None
 
     def __post_init__(self):
         if not math.isfinite(self.value):
@@ -86,8 +89,13 @@ class Cell:
         if not done or not self.planned:
             return ''
         if done < self.planned:
-            return f'{done} of {self.planned} seeds'
-        return '1 seed' if done == 1 else f'{done} seeds'
+            return f'{done} of {self.planned} seeds{self._folds_text}'
+        return ('1 seed' if done == 1 else f'{done} seeds') + self._folds_text
+
+    @property
+    def _folds_text(self) -> str:
+        folds = self.outcomes[0].folds
+        return f', {len(set(folds.values()))} folds' if folds else ''
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,6 +201,9 @@ class Comparison:
       adjusted_p: the larger of the two, as a difference should pass both, after Holm's correction
         over all comparisons of the table.
       detectable: the smallest true difference found with 80 % power before that correction.
+      folds: of a cross-validation; 0 without one.
+      fold_p: two-sided, with the folds as units (`significance.fold_interval`), for students that
+        are trained on other questions; no part of `adjusted_p`. None without folds.
     """
 
     row: str
@@ -208,6 +219,8 @@ class Comparison:
     mcnemar_p: float
     adjusted_p: float
     detectable: float
+    folds: int = 0
+    fold_p: float | None = None
 
     @property
     def verdict(self) -> str:
@@ -235,6 +248,29 @@ class Comparisons:
         return next(found, None)
 
 
+def pooled(outcomes: Sequence[Outcome]) -> Outcome:
+    """What a seed has come to over all folds of a cross-validation.
+
+    Its accuracy is that on all questions, each of which is in one fold; another measure is the
+    mean over the folds.
+
+    Args:
+      outcomes: of the same seed, one for each fold, in order.
+
+    Raises:
+      ValueError: if a question is in two folds.
+    """
+    given = [outcome.correct for outcome in outcomes]
+    correct = {name: right for each in given for name, right in (each or {}).items()}
+    sizes = [len(each or ()) for each in given]
+    if len(correct) < sum(sizes):
+        raise ValueError('expected every question in one fold, got some in several.')
+    # Where there are no questions the folds weigh the same.
+    value = np.average([outcome.value for outcome in outcomes], weights=sizes if correct else None)
+    folds = {name: fold for fold, each in enumerate(given) for name in each or ()}
+    return Outcome(outcomes[0].seed, float(value), correct or None, folds or None)
+
+
 def compare(table: Table) -> Comparisons:
     """Compares every row with the baseline, in every column where both have runs."""
     made, not_made = [], []
@@ -255,6 +291,64 @@ def compare(table: Table) -> Comparisons:
 
 def _compare(cell: Cell, baseline: Cell) -> Comparison | str:
     """The comparison, not yet adjusted, or a sentence on why there is none."""
+    answers = common_answers(cell, baseline)
+    if isinstance(answers, str):
+        return answers
+    first, second, fold = answers.first, answers.second, answers.folds
+    bootstrap = significance.paired_bootstrap(first, second, folds=fold)
+    mcnemar_p = significance.mcnemar(first, second)
+    # The first of the two only knows the questions, the second also what the seeds add.
+    detectable = max(
+        power.detectable_difference(
+            first.shape[1], power.discordance(first, second), seeds=len(first)
+        ),
+        power.detectable_by_interval(bootstrap.low, bootstrap.high),
+    )
+    return Comparison(
+        row=cell.row,
+        baseline=baseline.row,
+        column=cell.column,
+        seeds=len(first),
+        questions=first.shape[1],
+        left_out=answers.left_out,
+        difference=100 * bootstrap.difference,
+        low=100 * bootstrap.low,
+        high=100 * bootstrap.high,
+        bootstrap_p=bootstrap.p_value,
+        mcnemar_p=mcnemar_p,
+        adjusted_p=max(bootstrap.p_value, mcnemar_p),
+        detectable=100 * min(detectable, 1.0),
+        folds=0 if fold is None else len(set(fold.tolist())),
+        fold_p=None if fold is None else _fold_p(first, second, fold),
+    )
+
+
+def _fold_p(first: np.ndarray, second: np.ndarray, fold: np.ndarray) -> float | None:
+    numbers = np.unique(fold)
+    if len(numbers) < 2:
+        return None
+    differences = [first[:, fold == k].mean() - second[:, fold == k].mean() for k in numbers]
+    return significance.fold_interval(np.array(differences)).p_value
+
+
+class CommonAnswers(NamedTuple):
+    """Two cells on the questions and seeds that both have.
+
+    Attributes:
+      first: whether the first cell's run with a seed answers a question right.
+      second: the same of the second cell.
+      folds: of each question; None without cross-validation.
+      left_out: questions that only some of the runs answered.
+    """
+
+    first: Bool[np.ndarray, 'seeds questions']
+    second: Bool[np.ndarray, 'seeds questions']
+    folds: Int[np.ndarray, ' questions'] | None
+    left_out: int
+
+
+def common_answers(cell: Cell, baseline: Cell) -> CommonAnswers | str:
+    """The answers of two cells, or a sentence on why they cannot be compared."""
     ours = {each.seed: each.correct for each in cell.outcomes if each.correct is not None}
     theirs = {each.seed: each.correct for each in baseline.outcomes if each.correct is not None}
     where = f'{cell.row} with {baseline.row}, {cell.column}'
@@ -268,30 +362,12 @@ def _compare(cell: Cell, baseline: Cell) -> Comparison | str:
     if not common:
         return f'{where}: no question in common.'
     first, second = (_answers(answers, seeds, common) for answers in (ours, theirs))
-    bootstrap = significance.paired_bootstrap(first, second)
-    mcnemar_p = significance.mcnemar(first, second)
-    # The first of the two only knows the questions, the second also what the seeds add.
-    detectable = max(
-        significance.detectable_difference(
-            len(common), significance.discordance(first, second), seeds=len(seeds)
-        ),
-        significance.detectable_by_interval(bootstrap.low, bootstrap.high),
-    )
-    return Comparison(
-        row=cell.row,
-        baseline=baseline.row,
-        column=cell.column,
-        seeds=len(seeds),
-        questions=len(common),
-        left_out=len(set().union(*runs)) - len(common),
-        difference=100 * bootstrap.difference,
-        low=100 * bootstrap.low,
-        high=100 * bootstrap.high,
-        bootstrap_p=bootstrap.p_value,
-        mcnemar_p=mcnemar_p,
-        adjusted_p=max(bootstrap.p_value, mcnemar_p),
-        detectable=100 * min(detectable, 1.0),
-    )
+    of_cells = [each.outcomes[0].folds for each in (cell, baseline)]
+    if of_cells[0] != of_cells[1]:
+        return f'{where}: other folds.'
+    folds = of_cells[0]
+    fold = np.array([folds[each] for each in common]) if folds else None
+    return CommonAnswers(first, second, fold, len(set().union(*runs)) - len(common))
 
 
 def _answers(

@@ -9,14 +9,14 @@ from scipy import stats
 
 from qcrd_jax.evaluation import significance
 from qcrd_jax.evaluation.significance import (
-    detectable_difference,
-    discordance,
+    fold_interval,
     holm,
     mcnemar,
     mean_interval,
     paired_bootstrap,
     sign_test,
 )
+from tests.support.simulated_runs import simulated_runs
 
 
 def pair(both, first_only, second_only, neither):
@@ -104,7 +104,6 @@ def test_copies_of_a_run_are_not_more_evidence():
     first, second = pair(20, 9, 2, 10)
     copies = [np.repeat(runs, 5, axis=0) for runs in (first, second)]
     assert mcnemar(*copies) == pytest.approx(mcnemar(first, second))
-    assert discordance(*copies) == pytest.approx(discordance(first, second))
 
 
 @pytest.mark.parametrize(('seeds', 'low', 'high'), [(1, 0.015, 0.05), (3, 0.035, 0.065)])
@@ -183,58 +182,69 @@ def test_bootstrap_errs_no_more_often_than_it_says(seeds, spread, low, high):
     assert low <= np.mean(np.array(p_values) < 0.05) < high
 
 
-def test_discordance_by_hand():
-    assert discordance(*pair(5, 2, 1, 2)) == pytest.approx(0.3)
-    first = np.array([[True, True, False], [True, False, False]])
-    second = np.array([[False, True, False], [False, True, True]])
-    # Means 1, 0.5, 0 and 0, 1, 0.5: squares 1, 0.25, 0.25.
-    assert discordance(first, second) == pytest.approx(0.5)
+def test_seeds_are_redrawn_in_each_fold_by_itself():
+    # Seed 0 is all right in fold 0 and all wrong in fold 1, seed 1 the other way round: as whole
+    # runs the seeds are equal, and redrawn as such they would never differ.
+    fold = np.repeat([0, 1], 50)
+    first = np.array([fold == 0, fold == 1])
+    second = np.zeros_like(first)
+    second[:, ::2] = True
+    plain = paired_bootstrap(first, second, resamples=4000)
+    by_fold = paired_bootstrap(first, second, folds=fold, resamples=4000)
+    assert plain.difference == by_fold.difference == 0
+    # Of the first method: each fold's share is the mean of two draws from {0, 1}, variance 1/8, and
+    # the folds weigh a half: 1/16. The second is the same in both seeds. Questions add 1/16 of that
+    # and their own sqrt(1 / 400).
+    deviation = (by_fold.high - by_fold.low) / 2 / 1.96
+    assert deviation == pytest.approx(math.sqrt(1 / 16), rel=0.12)
+    assert (plain.high - plain.low) / 2 / 1.96 < 0.5 * deviation
 
 
-@pytest.mark.parametrize(('questions', 'psi'), [(200, 0.2), (1221, 0.3), (50, 0.5), (9824, 0.01)])
-def test_detectable_difference_solves_its_equation(questions, psi):
-    delta = detectable_difference(questions, psi)
-    right = 1.959964 * math.sqrt(psi) + 0.841621 * math.sqrt(psi - delta**2)
-    assert math.sqrt(questions) * delta == pytest.approx(right, rel=1e-6)
-    assert delta < psi
+def test_names_of_folds_do_not_matter():
+    first, second, fold = simulated_runs(np.random.default_rng(0), 2, 60, folds=3)
+    one = paired_bootstrap(first, second, folds=fold, resamples=500)
+    assert paired_bootstrap(first, second, folds=10 * fold + 7, resamples=500) == one
+    none = paired_bootstrap(first, second, resamples=500)
+    assert paired_bootstrap(first, second, folds=np.zeros(60, np.int64), resamples=500) == none
 
 
-def test_detectable_difference_needs_as_much_discordance():
-    # All discordant questions on one side: psi = delta, also where less was observed.
-    delta = detectable_difference(200, 0.01)
-    right = 1.959964 * math.sqrt(delta) + 0.841621 * math.sqrt(delta - delta**2)
-    assert math.sqrt(200) * delta == pytest.approx(right, rel=1e-6)
-    assert detectable_difference(200, 0.0) == delta
-    assert detectable_difference(200, 0.0, seeds=5) == pytest.approx(delta / 5)
+@pytest.mark.parametrize(
+    ('seeds', 'luck', 'high'),
+    [(1, 0.0, 0.08), (2, 0.1, 0.06)],
+)
+def test_tests_over_folds_err_no_more_often_than_they_say(seeds, luck, high):
+    # Runs that as a whole are 2 points better or worse than others. Standard error 0.011.
+    rng = np.random.default_rng(7)
+    found = []
+    for _ in range(400):
+        first, second, fold = simulated_runs(rng, seeds, 400, 5, lasting=0.5, luck=luck)
+        bootstrap = paired_bootstrap(first, second, folds=fold, resamples=300)
+        found.append(max(bootstrap.p_value, mcnemar(first, second)) < 0.05)
+    assert np.mean(found) < high
 
 
-def test_detectable_difference_is_bounded_and_falls_with_the_questions():
-    sizes = [0, 1, 3, 4, 6, 20, 100, 1000, 10**6]
-    deltas = [detectable_difference(size, 1.0) for size in sizes]
-    assert deltas[:3] == [1.0, 1.0, 1.0]
-    assert deltas == sorted(deltas, reverse=True)
-    assert deltas[-1] < 0.003
+def test_fold_interval_by_hand():
+    # Variance 1/4 + 1/3 of S^2 = 4 * 5 / 3; t's 97.5 % point of 3 degrees of freedom is 3.182.
+    test = fold_interval(np.array([1.0, 3.0, 5.0, 7.0]) / 100)
+    error = math.sqrt((1 / 4 + 1 / 3) * 20 / 3)
+    assert test.difference == pytest.approx(0.04)
+    assert test.half_width == pytest.approx(3.182 * error / 100, rel=1e-3)
+    assert test.p_value == pytest.approx(2 * stats.t.sf(4 / error, 3))
+    assert fold_interval(np.zeros(3)) == (0.0, 0.0, 1.0)
+    with pytest.raises(ValueError, match='two folds'):
+        fold_interval(np.array([0.1]))
 
 
-@pytest.mark.parametrize(('questions', 'psi'), [(200, 0.2), (1000, 0.25)])
-def test_power_at_the_detectable_difference(questions, psi):
-    delta = detectable_difference(questions, psi)
-    rng = np.random.default_rng(4)
-    shares = [(psi + delta) / 2, (psi - delta) / 2, 1 - psi]
-    counts = rng.multinomial(questions, shares, 3000)
-    detected = np.mean([sign_test(int(b), int(c)) < 0.05 for b, c, _ in counts])
-    assert 0.73 < detected < 0.83  # the exact test loses a little of the normal one's 80 %
-
-
-def test_power_over_several_seeds():
-    rng = np.random.default_rng(5)
-    runs = [correlated_runs(rng, 3, 300, gain=0.308) for _ in range(600)]
-    difference = np.mean([first.mean() - second.mean() for first, second in runs])
-    psi = float(np.mean([discordance(*each) for each in runs]))
-    found = np.mean([mcnemar(*each) < 0.05 for each in runs])
-    # The gain was chosen so that the true difference is about what the formula says.
-    assert difference == pytest.approx(detectable_difference(300, psi, seeds=3), rel=0.06)
-    assert 0.72 < found < 0.88
+def test_fold_interval_allows_for_training_sets_that_overlap():
+    # What a method learns from each fifth of the questions favours it or not; a fold's student has
+    # learned from the other four fifths, and its test questions add noise of its own.
+    rng = np.random.default_rng(8)
+    parts, noise = rng.normal(0, 1, (4000, 5)), rng.normal(0, 1, (4000, 5))
+    differences = (parts.sum(axis=1, keepdims=True) - parts) / 4 + noise
+    corrected = np.mean([fold_interval(each).p_value < 0.05 for each in differences])
+    plain = np.mean(stats.ttest_1samp(differences, 0, axis=1).pvalue < 0.05)
+    assert 0.03 < corrected < 0.06  # standard error 0.003
+    assert plain > 0.09
 
 
 def test_holm_by_hand():
@@ -251,7 +261,7 @@ def test_holm_keeps_the_chance_of_any_false_alarm():
     assert 0.035 < alarms < 0.065
 
 
-@pytest.mark.parametrize('function', [mcnemar, discordance, paired_bootstrap])
+@pytest.mark.parametrize('function', [mcnemar, paired_bootstrap])
 def test_shapes_must_agree(function):
     with pytest.raises(Exception, match=r'seeds|shape'):
         function(np.ones((2, 5), bool), np.ones((2, 4), bool))
@@ -262,8 +272,6 @@ def test_shapes_must_agree(function):
     [
         (lambda: sign_test(-1, 2), 'counts'),
         (lambda: holm([0.5, 1.5]), 'p-values'),
-        (lambda: detectable_difference(10, 1.5), 'discordance'),
-        (lambda: detectable_difference(10, 0.5, power=0.2), 'power'),
         (lambda: paired_bootstrap(np.ones((1, 0), bool), np.ones((1, 0), bool)), 'questions'),
     ],
 )

@@ -24,6 +24,7 @@ from array_record.python.array_record_data_source import ArrayRecordDataSource
 
 from qcrd_jax import bars
 from qcrd_jax.data import caching
+from qcrd_jax.data.folds import cross_validated
 from qcrd_jax.data.leaks import kept_apart
 from qcrd_jax.data.schema import (
     SPLITS,
@@ -108,7 +109,8 @@ def load(data_config: Any, cache: pathlib.Path | str | None = None) -> Dataset:
     """Returns the dataset that a run's `config.data` names, preparing it if need be.
 
     With `data.fraction` below 1 the training split is a part of it, drawn once and for all: every
-    seed and every method sees the same questions, and a larger part holds the smaller ones.
+    seed and every method sees the same questions, and a larger part holds the smaller ones. With
+    `data.folds` the splits are those of one fold (see `folds`), of a dataset that is prepared once.
 
     Args:
       data_config: the field `data` of the configuration.
@@ -137,6 +139,8 @@ def load(data_config: Any, cache: pathlib.Path | str | None = None) -> Dataset:
     open_split: Any = builder.as_data_source
     splits: Splits = {split: Records(open_split(split)) for split in SPLITS}
     dataset = Dataset(splits, answer_type(data_config), f'{builder.info.full_name}')
+    if data_config.folds:
+        dataset = cross_validated(dataset, data_config.folds, data_config.fold)
     for split in SPLITS:
         if not len(dataset.splits[split]):
             raise InputError(
@@ -285,6 +289,15 @@ def _questions(data_config: Any, folder: pathlib.Path) -> _Config:
             _read_questions, name, source, samples, kind, classes, pathlib.Path(folder)
         ),
     )
+
+
+def read_questions(data_config: Any, scratch: pathlib.Path) -> SourceSplits:
+    """Reads the questions of the files that `config.data` names, without preparing a dataset.
+
+    Raises:
+      InputError: if a source is missing or malformed.
+    """
+    return _questions(data_config, scratch).read()
 
 
 def answer_type(data_config: Any) -> AnswerType:
