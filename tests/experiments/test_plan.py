@@ -11,7 +11,9 @@ from qcrd_jax.runs import sealing
 from tests.support import REPOSITORY
 from tests.support.small_grid import leave_run, load_config, small_grid
 
-PAPER = sorted((REPOSITORY / 'configs' / 'paper').glob('*.py'))
+PAPER, STUDIES = (
+    sorted((REPOSITORY / 'configs' / folder).glob('*.py')) for folder in ('paper', 'studies')
+)
 
 
 def with_cells(*cells):
@@ -40,6 +42,18 @@ def test_the_grids_of_the_paper_can_be_read(path, tmp_path):
     ]
     # m = 5 and k = 1 are one setting, the paper's; every other cell is a setting of its own.
     assert len(trained) - len(set(trained)) == (1 if path.stem == 'table6' else 0)
+
+
+@pytest.mark.parametrize('path', STUDIES, ids=lambda path: path.stem)
+def test_the_grids_of_studies_can_be_read(path, tmp_path):
+    config = load_config(path)
+    assert config.reproduce.name == path.stem
+    read = plan.read(config, tmp_path)
+    assert not read.problems
+    cell = read.asked[0]
+    folds, fold = (5, '-fold4') if path.stem == 'svamp_folds' else (1, '')
+    assert len(plan.folds(read, cell)) == folds
+    assert plan.run_folder(read, cell, 3, folds - 1).name == f'seed3{fold}'
 
 
 def test_the_numbers_are_those_of_the_paper():
