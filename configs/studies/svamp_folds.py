@@ -21,7 +21,7 @@ def get_config():
     config.data.folds = 5
     config.reproduce.name = 'svamp_folds'
     config.reproduce.title = 'All methods on SVAMP by cross-validation, from a tiny student'
-    config.reproduce.caption = "Accuracy on SVAMP's 1000 questions, each tested in one of 5 folds."
+    config.reproduce.caption = "Accuracy on SVAMP's 1000 questions, each of which is tested once."
     config.reproduce.seeds = (0, 1, 2)
     return config
 

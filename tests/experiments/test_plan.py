@@ -11,7 +11,9 @@ from qcrd_jax.runs import sealing
 from tests.support import REPOSITORY
 from tests.support.small_grid import leave_run, load_config, small_grid
 
-PAPER = sorted((REPOSITORY / 'configs' / 'paper').glob('*.py'))
+PAPER, STUDIES = (
+    sorted((REPOSITORY / 'configs' / folder).glob('*.py')) for folder in ('paper', 'studies')
+)
 
 
 def with_cells(*cells):
@@ -51,6 +53,18 @@ def test_a_temperature_is_one_at_which_rationales_are_written():
     config.evaluation.rationales = (0.5, 1.0)
     with pytest.raises(InputError, match=r'expected 0 or one of .*\(0.5, 1.0\), got 0.7'):
         plan.read_cells(config)
+
+
+@pytest.mark.parametrize('path', STUDIES, ids=lambda path: path.stem)
+def test_the_grids_of_studies_can_be_read(path, tmp_path):
+    config = load_config(path)
+    assert config.reproduce.name == path.stem
+    read = plan.read(config, tmp_path)
+    assert not read.problems
+    cell = read.asked[0]
+    folds, fold = (5, '-fold4') if path.stem == 'svamp_folds' else (1, '')
+    assert len(plan.folds(read, cell)) == folds
+    assert plan.run_folder(read, cell, 3, folds - 1).name == f'seed3{fold}'
 
 
 def test_the_numbers_are_those_of_the_paper():
