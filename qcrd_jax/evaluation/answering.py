@@ -15,7 +15,7 @@ from qcrd_jax.data.schema import AnswerType, Example
 from qcrd_jax.evaluation import decoding
 from qcrd_jax.evaluation.metrics import Ratio, accuracy
 from qcrd_jax.evaluation.portions import Portions
-from qcrd_jax.evaluation.rationales import Written
+from qcrd_jax.evaluation.written import Written
 from qcrd_jax.models.protocol import Params, Student
 from qcrd_jax.placement import Placement, one_device
 

@@ -9,31 +9,18 @@ import dataclasses
 import decimal
 from collections.abc import Hashable, Iterable, Sequence
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import Any
 
 from qcrd_jax.data.answers import canonical
 from qcrd_jax.data.schema import AnswerType, Example
 from qcrd_jax.evaluation.arrival import arrives_at
 from qcrd_jax.evaluation.metrics import Ratio, accuracy
+from qcrd_jax.evaluation.written import Written
 
 MEASURES = ('accuracy', 'interval', 'agreement', 'unread', 'tokens', 'ended')
 """What a summary has of the rationales of one temperature, behind their name and `_`."""
 
 _DECIMALS = 6  # of an answer that is written as a decimal rather than as a fraction
-
-
-class Written(NamedTuple):
-    """What a student wrote.
-
-    Attributes:
-      text: without special tokens.
-      tokens: its length, without EOS.
-      ended: whether the student ended it by EOS; otherwise it was cut off at the maximal length.
-    """
-
-    text: str
-    tokens: int
-    ended: bool
 
 
 @dataclasses.dataclass(frozen=True)

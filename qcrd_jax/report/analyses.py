@@ -6,18 +6,17 @@ Each stands beside what the paper says where the paper says it of the same data,
 import statistics
 from typing import Any
 
-from qcrd_jax.data import marking
 from qcrd_jax.data.sources.table import DATASETS
 from qcrd_jax.files import flatten
 from qcrd_jax.methods.table import METHODS
-from qcrd_jax.report.formats import MAX_CHARACTERS, clip, duration, first, percent, scored
+from qcrd_jax.report.formats import clip, duration, first, percent
+from qcrd_jax.report.marked import ARITHMETIC, marked, temperature_name
 from qcrd_jax.report.run_files import RunFiles, number, plain
 from qcrd_jax.runs.timing import total_seconds
 
 _PAPER_STUDENTS = ('t5-base', 't5-small')  # of Table A7, in the order of `Entry.paper_hours`
 _HIGH = 0.7  # the score that the paper's student samples "sometimes exceeded" (section 5.5)
 _MAX_CASES, _MAX_RATIONALES = 40, 8  # questions of the case study, rationales of each
-ARITHMETIC = 'equation'  # the answer type whose rationales can be checked
 
 
 def teacher_statistics(run: RunFiles, dataset: str) -> dict[str, Any] | None:
@@ -145,28 +144,6 @@ def _case(record: dict[str, Any]) -> dict[str, Any]:
             for each in rationales[:_MAX_RATIONALES]
             if isinstance(each, dict)
         ],
-    }
-
-
-def temperature_name(value: Any) -> str:
-    """How a page calls rationales that were drawn at a temperature; untrusted."""
-    temperature = number(value)
-    if temperature is None:
-        return 'student'
-    return f'temperature {temperature:g}' if temperature else 'greedy'
-
-
-def marked(kind: str, record: dict[str, Any], question: str, checked: bool) -> dict[str, Any]:
-    """A rationale in pieces, of which those with a fault are marked where arithmetic is checked."""
-    text = plain(record.get('text'))
-    shown, hidden = text[:MAX_CHARACTERS], len(text) - MAX_CHARACTERS
-    pieces = marking.mark(shown, question) if checked else (marking.Piece(shown, ''),)
-    return {
-        'kind': kind,
-        'pieces': pieces if shown else (marking.Piece('(empty)', ''),),
-        'hidden': max(hidden, 0),
-        'faulty': any(piece.fault for piece in pieces),
-        'score': scored(record)['score'],
     }
 
 

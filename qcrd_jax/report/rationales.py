@@ -13,8 +13,8 @@ from qcrd_jax.evaluation.metrics import Ratio, accuracy
 from qcrd_jax.evaluation.rationales import name_at
 from qcrd_jax.files import flatten
 from qcrd_jax.methods.table import METHODS
-from qcrd_jax.report.analyses import ARITHMETIC, marked, temperature_name
 from qcrd_jax.report.formats import clip, first, percent
+from qcrd_jax.report.marked import ARITHMETIC, marked, temperature_name
 from qcrd_jax.report.run_files import RunFiles, number, plain
 
 _GREEDY = name_at(0.0)

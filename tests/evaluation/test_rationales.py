@@ -7,7 +7,7 @@ import pytest
 from qcrd_jax.data.schema import Example
 from qcrd_jax.evaluation import rationales
 from qcrd_jax.evaluation.metrics import Ratio
-from qcrd_jax.evaluation.rationales import Written
+from qcrd_jax.evaluation.written import Written
 
 PENS = Example('q', 'Ava has 2 pens and gets 3.', '( 2 + 3 )')
 CHOICE = Example('q', 'Where are paintings?', 'museum', options=('bank', 'museum'))

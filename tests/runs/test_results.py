@@ -9,7 +9,7 @@ import pytest
 from qcrd_jax import files
 from qcrd_jax.data.answers import canonical
 from qcrd_jax.evaluation.answering import Answering
-from qcrd_jax.evaluation.rationales import Written
+from qcrd_jax.evaluation.written import Written
 from qcrd_jax.models import huggingface
 from qcrd_jax.runs import position as positions
 from qcrd_jax.runs import results
@@ -55,6 +55,7 @@ def test_a_method_that_teaches_no_rationales_has_no_quality_of_them(reached):
     assert first.keys() == {
         'id', 'input', 'label', 'prediction', 'rationale', 'rationale_t0.7', 'correct',
     }  # fmt: skip
+    (run.workdir / 'metrics.jsonl').touch()
     summary = results.summarize(run, position, tested, None)
     assert {value for name, value in summary.items() if name.startswith('rationale')} == {None}
 
@@ -70,6 +71,7 @@ def test_the_quality_of_rationales_is_counted_from_the_predictions(reached, monk
     monkeypatch.setattr(Answering, 'answers', lambda *_: (golds, greedy))
     monkeypatch.setattr(Answering, 'rationales', lambda *_: [Written('1', 1, True)] * len(golds))
     tested = results.write_predictions(run, position)
+    (run.workdir / 'metrics.jsonl').touch()
     summary = results.summarize(run, position, tested, None)
     count = len(golds)
     assert summary['test_accuracy'] == 1.0
