@@ -1,4 +1,4 @@
-"""What a student wrote, and how it ended."""
+"""A text that a student wrote, with what only its ids say."""
 
 from typing import NamedTuple
 

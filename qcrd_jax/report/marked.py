@@ -1,4 +1,4 @@
-"""Rationales as a page shows them: named by their temperature, their arithmetic marked."""
+"""A rationale as a page shows it: in pieces, its incorrect details marked."""
 
 from typing import Any
 

@@ -55,6 +55,7 @@ def test_a_method_that_teaches_no_rationales_has_no_quality_of_them(reached):
     assert first.keys() == {
         'id', 'input', 'label', 'prediction', 'rationale', 'rationale_t0.7', 'correct',
     }  # fmt: skip
+    (run.workdir / 'metrics.jsonl').touch()
     summary = results.summarize(run, position, tested, None)
     assert {value for name, value in summary.items() if name.startswith('rationale')} == {None}
 
@@ -70,6 +71,7 @@ def test_the_quality_of_rationales_is_counted_from_the_predictions(reached, monk
     monkeypatch.setattr(Answering, 'answers', lambda *_: (golds, greedy))
     monkeypatch.setattr(Answering, 'rationales', lambda *_: [Written('1', 1, True)] * len(golds))
     tested = results.write_predictions(run, position)
+    (run.workdir / 'metrics.jsonl').touch()
     summary = results.summarize(run, position, tested, None)
     count = len(golds)
     assert summary['test_accuracy'] == 1.0
