@@ -10,7 +10,7 @@ INSTALLED := $(VENV)/.installed
 INSTALLED_TEST := $(VENV)/.installed-test
 INSTALLED_GGUF := $(VENV)/.installed-gguf
 
-.PHONY: help install demo smollm2 test lint bench bench-gpu bench-run soak
+.PHONY: help install demo smollm2 test lint bench bench-gpu study-gpu bench-run soak
 .DEFAULT_GOAL := help
 
 help:  ## say what there is
@@ -43,6 +43,15 @@ BENCH_PYTHON ?= $(BIN)/python
 
 bench-gpu: $(if $(filter $(BIN)/python,$(BENCH_PYTHON)),$(INSTALLED))  ## measure a GPU in under 9 minutes: one table (ARGS='--cpu' tries it)
 	$(BENCH_PYTHON) -m benchmarks.gpu $(ARGS)
+
+STUDY ?= smollm2
+STUDIES ?= runs/study
+
+# A signal saves what was reached, and the same command goes on from there.
+study-gpu: $(if $(filter $(BIN)/python,$(BENCH_PYTHON)),$(INSTALLED_GGUF))  ## run 8 minutes of a study, and again for the rest (STUDY=rivals ARGS=...)
+	timeout --signal=TERM --kill-after=45 480 $(BENCH_PYTHON) run.py --config=configs/studies/$(STUDY).py \
+	  --mode=reproduce --workdir=$(STUDIES) --config.reproduce.keep=results $(ARGS) \
+	  || { code=$$?; [ $$code = 124 ] && echo 'study-gpu: not all is done; the same command goes on' || exit $$code; }
 
 bench-run: $(INSTALLED)  ## time a whole short run by its phases (ARGS='--rounds 3')
 	$(BIN)/python -m benchmarks.run $(ARGS)

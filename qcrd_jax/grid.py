@@ -17,7 +17,15 @@ RATIONALE_MEASURES = (
 )
 """What a trained student's rationales are asked for (`evaluation.rationales`)."""
 
-RUN_MEASURES = ('test_accuracy', 'training_hours', *RATIONALE_MEASURES)
+DISCRIMINATOR_MEASURES = (
+    'discriminator_auc',
+    'discriminator_auc_teacher',
+    'discriminator_auc_test',
+)
+"""How well a discriminator tells positives from negatives: when it was pretrained on held-out
+questions, from corrupted ones too or only from the teacher's; in the end on the test questions."""
+
+RUN_MEASURES = ('test_accuracy', 'training_hours', *RATIONALE_MEASURES, *DISCRIMINATOR_MEASURES)
 """What a trained student is asked for."""
 
 DATA_MEASURES = (

@@ -54,12 +54,12 @@ def finish(run: Run, position: Position, *, timed: bool = True) -> dict[str, Any
         if processes.is_first():
             with metrics_log.reopened(workdir, steps) as log:
                 log.write('test', position.best.step, counts)
-        if run.discriminator is not None:
-            write_scores(run, position)
+        auc = write_scores(run, position) if run.discriminator is not None else None
         write_case_study(run, position)
         summary = {}
         if processes.is_first():
             summary = summarize(run, position, tested, sampling)
+            summary['discriminator_auc_test'] = auc
             sealing.seal(workdir, sealing.RESULTS[:-1])  # where the summary is, they are listed
             files.write_json(workdir / 'summary.json', summary)
             sealing.seal(workdir)
@@ -131,8 +131,12 @@ def write_predictions(run: Run, position: Position) -> Tested:
     return Tested(ratio, found)
 
 
-def write_scores(run: Run, position: Position) -> None:
-    """Writes `scores.json` (Fig. 6) and `examples.jsonl`: test rationales and their scores."""
+def write_scores(run: Run, position: Position) -> float | None:
+    """Writes `scores.json` (Fig. 6) and `examples.jsonl`: test rationales and their scores.
+
+    Returns:
+      The ROC-AUC of the teacher's positives against its negatives; None where there are none.
+    """
     assert run.discriminator is not None
     # A key of its own makes the draws of one temperature independent of another's.
     key, asked = run.key('train'), run.evaluation_batches('test')
@@ -162,6 +166,7 @@ def write_scores(run: Run, position: Position) -> None:
         run.workdir / 'examples.jsonl',
         (_example(run.corpus, int(i), positive[i], negative[i], sampled) for i in _shown(run)),
     )
+    return scores['auc']
 
 
 def write_case_study(run: Run, position: Position) -> None:

@@ -64,6 +64,8 @@ def test_a_run_leaves_what_it_promises(unbroken):
     assert summary['steps'] == 8
     assert summary['best_step'] in (6, 8)
     assert 0 < summary['negative_sampling_share'] < 1
+    written = files.read_json(unbroken / 'scores.json')
+    assert summary['discriminator_auc_test'] == written['auc']
     assert 0 <= summary['discriminator_auc'] <= 1
     predictions = [record for _, record in files.read_jsonl(unbroken / 'predictions.jsonl')]
     assert len({record['id'] for record in predictions}) == summary['test_questions'] == 10
