@@ -14,6 +14,8 @@ SCORES = {
     'discriminator.learning_rate': 1.0,
     'discriminator.update_every': 7,
     'discriminator.decay_every': 'step',
+    'discriminator.frozen': True,
+    'discriminator.scores': 'gold',
     'loss.alpha_disc': 0.7,
     'loss.alpha_disc_decay': 0.7,
     'loss.discriminator': 'bce',
@@ -39,7 +41,34 @@ CONTRAST = {
 QCRD = CONTRAST | SCORES | RING | SAMPLING
 MI = {'mi.weight': 0.7, 'mi.variant': 'masked'}
 ALPHA = {'loss.alpha_pred': 0.7}
-EVERYTHING = QCRD | MI | ALPHA
+CONSTANTS = {
+    'redi': {'preference.redi_weight': 0.7},
+    'spin': {'preference.spin_beta': 0.7, 'preference.anchor': 0.7},
+    'dpo': {
+        'preference.dpo_beta': 0.7,
+        'preference.dpo_smoothing': 0.2,
+        'preference.anchor': 0.7,
+    },
+    'simpo': {
+        'preference.simpo_beta': 0.7,
+        'preference.simpo_gamma_ratio': 0.7,
+        'preference.anchor': 0.7,
+    },
+    'orpo': {'preference.orpo_weight': 0.7},
+    'kto': {'preference.kto_beta': 0.7, 'preference.anchor': 0.7},
+    'unlikelihood': {'preference.unlikelihood_weight': 0.7},
+}
+PAIRS = {name: CONTRAST[name] for name in ('data.positives', 'negatives.source', 'loss.alpha_cl')}
+PAIRS |= {'loss.scheme': 'max_min'} | RING | SAMPLING | ALPHA
+ADVANTAGE = ALPHA | {
+    'data.positives': 'gold',
+    'preference.advantage_temperature': 0.7,
+    'discriminator.weigh': False,
+    'discriminator.scores': 'gold',
+}
+EVERYTHING = QCRD | MI | PAIRS | ADVANTAGE
+for _constants in CONSTANTS.values():
+    EVERYTHING |= _constants
 BY_METHOD = {
     'finetune': {},
     'single_task': {},
@@ -47,6 +76,8 @@ BY_METHOD = {
     'mi': ALPHA | MI,
     'qcrd': ALPHA | QCRD,
     'mi_qcrd': ALPHA | QCRD | MI,
+    **{name: PAIRS | constants for name, constants in CONSTANTS.items()},
+    'advdistill': ADVANTAGE,
 }
 
 
@@ -211,6 +242,7 @@ def test_what_is_ignored_is_no_more_than_what_is_said():
         'student.vocab_size',
         'student.split_digits',
         'discriminator.size',
+        *(f'preference.{name}' for name in config.preference),
         'negatives.fixed',  # of another source
     }
 

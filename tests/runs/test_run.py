@@ -104,7 +104,8 @@ def test_a_run_leaves_what_it_promises(unbroken):
     assert '<svg' in page or 'data:image' in page
     out = (unbroken / 'stdout').read_text()
     assert 'ROC-AUC' in out
-    assert out.splitlines()[-2].startswith('test accuracy: ')
+    assert out.splitlines()[-3].startswith('test accuracy: ')
+    assert out.splitlines()[-2].startswith('right rationales: ')
     assert out.splitlines()[-1] == f'report: {unbroken / "report" / "index.html"}'
 
 

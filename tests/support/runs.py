@@ -147,8 +147,10 @@ def assert_same_run(workdir: pathlib.Path, expected: pathlib.Path, *, kept: bool
     assert step == last
     if not kept:
         wanted = {name: leaf for name, leaf in wanted.items() if name in arrays}
-        assert any("'params'" in name for name in arrays)
-        assert not any("'ring'" in name or "'opt_state'" in name for name in arrays)
+        assert any(name.startswith('best.') for name in arrays)
+        gone = ('progress.ring.', 'progress.state.opt_state.')
+        assert any(name.startswith(gone) for name in last_checkpoint(expected)[1])
+        assert not any(name.startswith(gone) for name in arrays)
     assert arrays.keys() == wanted.keys()
     for name, array in arrays.items():
         difference = np.abs(np.asarray(array, np.float64) - np.asarray(wanted[name]))
