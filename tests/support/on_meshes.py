@@ -277,26 +277,22 @@ def test_a_grid_of_three_seeds_on_three_devices_and_one_more_alone(tmp_path, mon
         trained.append([device.id for leaf in params for device in leaf.devices()])
         return reached
 
-    def reproduce(workdir, data, seeds):
+    def reproduce(workdir, seeds):
         cells = grid.cells({'A': {'method': 'qcrd'}}, {'mwp': {}})
         config = small_grid(baseline='', seeds=seeds, cells=cells, keep='everything')
-        config.mesh.data = data
         modes.run('reproduce', config, workdir)
 
     monkeypatch.setattr(loop, 'train', noted)
-    reproduce(tmp_path / 'eight', -1, (0, 1, 2))
-    reproduce(tmp_path / 'one', 1, (0, 1, 2))
-    assert trained == [[0, 1, 2], [0, 0, 0]]
+    reproduce(tmp_path / 'together', (0, 1, 2))
     # A batch of 4 does not divide over 8 devices: a seed by itself has one.
-    reproduce(tmp_path / 'eight', -1, (0, 1, 2, 3))
-    assert trained[2:] == [[0]]
+    reproduce(tmp_path / 'alone', (1,))
+    assert trained == [[0, 1, 2], [0]]
     assert '4 questions do not divide over the 8 devices' in caplog.text
-    (folder,), (alone,) = (folders_of_runs(tmp_path / name) for name in ('eight', 'one'))
-    for seed in ('seed0', 'seed1', 'seed2'):
-        assert_same_run(folder / seed, alone / seed)
-        lines = (folder / seed / 'predictions.jsonl').read_text()
-        assert lines == (alone / seed / 'predictions.jsonl').read_text()
-    assert (folder / 'seed3' / 'summary.json').exists()
+    (together,), (alone,) = (folders_of_runs(tmp_path / name) for name in ('together', 'alone'))
+    assert_same_run(together / 'seed1', alone / 'seed1')
+    lines = (together / 'seed1' / 'predictions.jsonl').read_text()
+    assert lines == (alone / 'seed1' / 'predictions.jsonl').read_text()
+    assert all((together / f'seed{seed}' / 'summary.json').exists() for seed in range(3))
 
 
 def test_seeds_on_devices_of_their_own_say_nothing_to_each_other():
@@ -311,7 +307,8 @@ def test_seeds_on_devices_of_their_own_say_nothing_to_each_other():
     ]
     singles = []
     for single, key in zip(begun, keys, strict=True):
-        progress = jax.tree.map(jnp.copy, single)
+        # All of them on one device, where they are one program.
+        progress = jax.tree.map(jnp.copy, jax.device_put(single, jax.devices()[0]))
         made = compiled.programs_of(method)
         for step in range(0, STEPS, LAG):
             progress, _, _ = made.advance(progress, Batches(), key, step, STEPS)
