@@ -6,8 +6,8 @@ import re
 import numpy as np
 import pytest
 
-from qcrd_jax import files
-from tests.support.runs import PATIENCE, Workbench, last_checkpoint, read_metrics
+from qcrd_jax import files, modes
+from tests.support.runs import PATIENCE, Workbench, last_checkpoint, read_metrics, small_config
 
 
 @pytest.fixture(scope='module')
@@ -15,53 +15,53 @@ def bench(tmp_path_factory) -> Workbench:
     return Workbench(tmp_path_factory.mktemp('run'))
 
 
-OTHERS = {  # flags; whether it writes scores, whether it samples negatives
-    'finetune': (['--config.method=finetune'], False, False),
-    'mi': (['--config.method=mi'], False, False),
+OTHERS = {  # fields; whether it writes scores, whether it samples negatives
+    'finetune': ({'method': 'finetune'}, False, False),
+    'mi': ({'method': 'mi'}, False, False),
     'none': (
-        [
-            '--config.method=mi_qcrd',
-            '--config.negatives.source=none',
-            '--config.discriminator.weigh=False',
-        ],
+        {'method': 'mi_qcrd', 'negatives.source': 'none', 'discriminator.weigh': False},
         False,
         False,
     ),
     'self_consistency': (
-        [
-            '--config.negatives.source=self_consistency',
-            '--config.loss.scheme=sampling',
-            '--config.discriminator.pretrain_steps=0',
-        ],
+        {
+            'negatives.source': 'self_consistency',
+            'loss.scheme': 'sampling',
+            'discriminator.pretrain_steps': 0,
+        },
         True,
         False,
     ),
     'fixed': (
-        [
-            '--config.negatives.source=fixed',
-            '--config.discriminator.pretrained=',
-            '--config.discriminator.size=tiny',
-            '--config.discriminator.holdout=0',
-        ],
+        {
+            'negatives.source': 'fixed',
+            'discriminator.pretrained': '',
+            'discriminator.size': 'tiny',
+            'discriminator.holdout': 0.0,
+        },
         True,
         True,
     ),
+    'kto': ({'method': 'kto'}, False, True),
+    'advdistill': ({'method': 'advdistill'}, False, False),
 }
 
 
 @pytest.mark.parametrize('name', OTHERS)
-def test_the_other_methods_and_sources_run(bench, name):
-    flags, scores, samples = OTHERS[name]
-    workdir = bench.folder / name
-    bench.run(workdir, *flags, '--config.train.steps=4', '--config.train.shapes=1')
-    summary = json.loads((workdir / 'summary.json').read_text())
-    losses = [record['loss'] for record in read_metrics(workdir, 'train')]
-    assert len(losses) == 3  # of the windows that end at steps 2, 3 and 4
+def test_the_other_methods_and_sources_run(tmp_path, toy_students, name):
+    fields, scores, samples = OTHERS[name]
+    config = small_config()
+    shared = {'train.steps': 12, 'train.shapes': 1, 'optimizer.learning_rate': 0.1}
+    config.update_from_flattened_dict(shared | fields)
+    modes.run('train', config, tmp_path)
+    summary = json.loads((tmp_path / 'summary.json').read_text())
+    losses = [record['loss'] for record in read_metrics(tmp_path, 'train')]
+    assert len(losses) == 8  # windows end at every second and every third step
     assert np.isfinite(losses).all()
     assert losses[-1] < losses[0]
-    assert (workdir / 'hf' / 'model.safetensors').is_file()
-    assert (workdir / 'scores.json').is_file() == scores
-    study = [record for _, record in files.read_jsonl(workdir / 'case_study.jsonl')]
+    assert (tmp_path / 'hf' / 'model.safetensors').is_file()
+    assert (tmp_path / 'scores.json').is_file() == scores
+    study = [record for _, record in files.read_jsonl(tmp_path / 'case_study.jsonl')]
     assert [each['score'] is not None for each in study[0]['rationales']] == [scores] * 3
     assert (summary['pretraining_seconds'] is not None) == (scores and name != 'self_consistency')
     assert (summary['negative_sampling_share'] is not None) == samples
