@@ -18,6 +18,11 @@ from qcrd_jax import grid
 
 ROWS = {
     'DSS': {'method': 'dss'},
+    'positives alone (ED)': {
+        'method': 'qcrd',
+        'negatives.source': 'none',
+        'discriminator.weigh': False,
+    },
     'QCRD without scores': {'method': 'qcrd', 'discriminator.weigh': False},
     'QCRD, gold scores': {'method': 'qcrd', 'discriminator.scores': 'gold'},
     'REDI': {'method': 'redi'},
