@@ -5,7 +5,10 @@ cell; `qcrd_jax.experiments` reads them and runs what is missing.
 """
 
 import dataclasses
+import importlib.util
+import pathlib
 from collections.abc import Mapping, Sequence
+from types import ModuleType
 from typing import Any
 
 RATIONALE_MEASURES = (
@@ -115,6 +118,19 @@ class Cell:
             for field, rows in self.needs.items()
             for row in ([rows] if isinstance(rows, str) else rows)
         )
+
+
+def config_file(path: pathlib.Path) -> ModuleType:
+    """Returns another configuration file as a module: a study shares what its neighbour says.
+
+    Args:
+      path: of the file, under `configs/`.
+    """
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def cells(

@@ -9,7 +9,6 @@ Hardware: 2 CPU cores.
 Score: docs/results.md.
 """
 
-import importlib.util
 import pathlib
 
 from qcrd_jax import grid
@@ -28,7 +27,7 @@ SIZES = (200, 1000, 4000, 16000)
 
 def get_config():
     """Returns the configuration with its grid."""
-    config = _few_problems()
+    config = grid.config_file(pathlib.Path(__file__).with_name('mwp_methods.py')).few_problems()
     config.data.mwp.train = SIZES[-1]
     config.discriminator.pretrain_steps = 600
     config.train.steps = 1
@@ -44,12 +43,3 @@ def get_config():
     columns = {str(size): {'data.fraction': size / SIZES[-1]} for size in SIZES}
     config.reproduce.cells = grid.cells(ROWS, columns, measure='discriminator_auc_test')
     return config
-
-
-def _few_problems():
-    path = pathlib.Path(__file__).with_name('mwp_methods.py')
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.few_problems()

@@ -6,7 +6,6 @@ Hardware: 2 CPU cores.
 Score: docs/results.md.
 """
 
-import importlib.util
 import pathlib
 
 from qcrd_jax import grid
@@ -32,7 +31,7 @@ ROWS = {
 
 def get_config():
     """Returns the configuration with its grid."""
-    config = _few_problems()
+    config = grid.config_file(pathlib.Path(__file__).with_name('mwp_methods.py')).few_problems()
     config.data.fraction = 0.2
     config.reproduce.name = 'mwp_parts'
     config.reproduce.title = 'The parts of QCRD on 200 generated word problems'
@@ -40,12 +39,3 @@ def get_config():
     config.reproduce.baseline = 'QCRD'
     config.reproduce.cells = grid.cells(ROWS, {'200 problems': {}})
     return config
-
-
-def _few_problems():
-    path = pathlib.Path(__file__).with_name('mwp_methods.py')
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.few_problems()

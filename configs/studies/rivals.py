@@ -11,7 +11,6 @@ Hardware: 2 CPU cores.
 Score: docs/results.md.
 """
 
-import importlib.util
 import pathlib
 
 from qcrd_jax import grid
@@ -38,7 +37,7 @@ COLUMNS = {'labels': 'test_accuracy', 'rationales': 'rationale_accuracy'}
 
 def get_config():
     """Returns the configuration with its grid."""
-    config = _few_problems()
+    config = grid.config_file(pathlib.Path(__file__).with_name('mwp_methods.py')).few_problems()
     config.data.fraction = 0.2
     config.data.mwp.max_number = 9
     config.student.pretrained = 'runs/pretrained9/hf'
@@ -57,12 +56,3 @@ def get_config():
         for cell in grid.cells(ROWS, {column: {}}, measure=measure)
     )
     return config
-
-
-def _few_problems():
-    path = pathlib.Path(__file__).with_name('mwp_methods.py')
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.few_problems()

@@ -10,7 +10,6 @@ Hardware: one GPU, in parts of under 9 minutes.
 Score: not yet measured.
 """
 
-import importlib.util
 import pathlib
 
 from qcrd_jax import grid
@@ -45,7 +44,7 @@ COLUMNS = {'labels': 'test_accuracy', 'rationales': 'rationale_accuracy'}
 
 def get_config():
     """Returns the configuration with its grid."""
-    config = _svamp()
+    config = grid.config_file(pathlib.Path(__file__).parents[1] / 'smollm2.py').get_config()
     unweighed = {name: {'discriminator.weigh': False, **own} for name, own in SETTINGS.items()}
     config.reproduce.name = 'smollm2'
     config.reproduce.title = 'QCRD, its parts and its rivals: SmolLM2-135M on SVAMP'
@@ -61,12 +60,3 @@ def get_config():
         for cell in grid.cells({**PARTS, **unweighed, **RIVALS}, {column: {}}, measure=measure)
     )
     return config
-
-
-def _svamp():
-    path = pathlib.Path(__file__).parents[1] / 'smollm2.py'
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config()

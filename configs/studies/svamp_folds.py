@@ -11,25 +11,17 @@ Hardware: 2 CPU cores.
 Score: not yet measured.
 """
 
-import importlib.util
 import pathlib
+
+from qcrd_jax import grid
 
 
 def get_config():
     """Returns the configuration with its grid."""
-    config = _svamp_methods()
+    config = grid.config_file(pathlib.Path(__file__).with_name('svamp_methods.py')).get_config()
     config.data.folds = 5
     config.reproduce.name = 'svamp_folds'
     config.reproduce.title = 'All methods on SVAMP by cross-validation, from a tiny student'
     config.reproduce.caption = "Accuracy on SVAMP's 1000 questions, each of which is tested once."
     config.reproduce.seeds = (0, 1, 2)
     return config
-
-
-def _svamp_methods():
-    path = pathlib.Path(__file__).with_name('svamp_methods.py')
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config()

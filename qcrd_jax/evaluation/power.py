@@ -276,12 +276,7 @@ def seeds_needed(
     Returns:
       S; 0 where no number of seeds, up to a million, is enough, as the questions are too few.
     """
-
-    def enough(seeds: int) -> bool:
-        planning = dataclasses.replace(design, seeds=seeds)
-        return planned(planning, assumption, comparisons=comparisons) <= difference
-
-    return _first(enough)
+    return _needed('seeds', difference, design, assumption, comparisons)
 
 
 def questions_needed(
@@ -298,9 +293,16 @@ def questions_needed(
     Returns:
       N; 0 where no number of questions, up to a million, is enough, as the seeds are too few.
     """
+    return _needed('questions', difference, design, assumption, comparisons)
 
-    def enough(questions: int) -> bool:
-        planning = dataclasses.replace(design, questions=questions)
+
+def _needed(
+    field: str, difference: float, design: Design, assumption: Assumption, comparisons: int
+) -> int:
+    """The least number in a field of the design with which a difference is detected."""
+
+    def enough(number: int) -> bool:
+        planning = dataclasses.replace(design, **{field: number})
         return planned(planning, assumption, comparisons=comparisons) <= difference
 
     return _first(enough)

@@ -178,9 +178,8 @@ def _train_fold(plan: Plan, cell: Cell, fold: int) -> dict[int, str]:
             else:
                 alone |= {config.seed for config in group}
                 logging.error('%s: %s Its seeds continue one by one.', cell.name, failure.why)
-            left = set(
-                planning.missing_seeds(plan, cell, fold)
-            )  # some may be finished all the same
+            # Some may be finished all the same.
+            left = set(planning.missing_seeds(plan, cell, fold))
             missing = [config for config in missing if config.seed in left]
     finally:
         jax.clear_caches()  # the next cell or fold has programs of its own

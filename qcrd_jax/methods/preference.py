@@ -8,7 +8,6 @@ difference between two of these methods is one of their losses.
 
 import dataclasses
 import functools
-import math
 from typing import Any, Literal
 
 import jax
@@ -84,7 +83,8 @@ class Referred:
 
     negatives: Rationales  # with `reference`
     positives: Any  # float32 [B, M], log-probabilities of the teacher's positives
-    others: Any  # float32 [B], those of the first positive of the question before, as an answer
+    others: Any  # float32 [B], those of the first positive of the question before, as an answer;
+    # None where nobody asks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,17 +113,11 @@ class Preference:
         negatives = sample_negatives(self.student, generators, batches, keys, self.negatives)
         if not self.negatives.reference:
             return negatives
-        lead = keys.shape
         inputs = {name: batches[name] for name in ('explain_ids', 'positive_ids', 'positive_mask')}
-        refer = functools.partial(_referred, self.student)
-        if not lead:
-            return refer(generators, inputs, negatives)
-        flat = jax.tree.map(
-            lambda leaf: leaf.reshape(math.prod(lead), *leaf.shape[len(lead) :]),
-            (generators, inputs, negatives),
-        )
-        found = jax.vmap(refer)(*flat)
-        return jax.tree.map(lambda leaf: leaf.reshape(*lead, *leaf.shape[1:]), found)
+        refer = functools.partial(_referred, self.student, others=self.loss.name == 'kto')
+        for _ in keys.shape:
+            refer = jax.vmap(refer)
+        return refer(generators, inputs, negatives)
 
     def update(
         self, state: TrainState, batch: Batch, sampled: Any, key: Key[Array, '']
@@ -315,15 +309,17 @@ class Advantage:
         return jnp.broadcast_to(jnp.arange(shape[1]) < positive, shape).astype(jnp.float32)
 
 
-def _referred(student: Student, generator: Params, batch: Batch, negatives: Rationales) -> Referred:
+def _referred(
+    student: Student, generator: Params, batch: Batch, negatives: Rationales, *, others: bool
+) -> Referred:
     """What a generator thinks of the teacher's positives, its own samples, and other answers."""
     positives = teacher_positives(batch, student.pad_id)
-    groups = positives, negatives, _others(batch, student.pad_id)
+    groups = [positives, negatives, *([_others(batch, student.pad_id)] if others else [])]
     every = concatenate(*groups, pad_id=student.pad_id)
     found = _log_probabilities(student, generator, batch['explain_ids'], every)
     m, k = positives.mask.shape[1], negatives.mask.shape[1]
     negatives = dataclasses.replace(negatives, reference=found[:, m : m + k])
-    return Referred(negatives, found[:, :m], found[:, m + k])
+    return Referred(negatives, found[:, :m], found[:, m + k] if others else None)
 
 
 def _others(batch: Batch, pad_id: int) -> Rationales:

@@ -1,7 +1,6 @@
 """A grid of the smallest runs, for tests that plan, run and table it."""
 
 import csv
-import importlib.util
 import pathlib
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -49,10 +48,7 @@ def table(workdir: pathlib.Path, name: str = 'small') -> dict[tuple[str, str], d
 
 def load_config(path: pathlib.Path) -> config_dict.ConfigDict:
     """The configuration of a file under `configs/`."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config()
+    return grid.config_file(path).get_config()
 
 
 def judged_grid(**reproduced: Any) -> config_dict.ConfigDict:
