@@ -78,10 +78,10 @@ def _data() -> config_dict.ConfigDict:
 
 def _student() -> config_dict.ConfigDict:
     student = config_dict.ConfigDict()
-    # tiny, or of T5: small | base | large | xl; of decoders: models.architectures.SIZES lists them.
-    student.size = 'base'  # read when `pretrained` is ''
-    # T5 v1.0 (ReLU, tied head) | T5 v1.1 | qwen2.5 | qwen3 | llama3 | smollm2 | mistral
-    student.version = 'v1.0'  # read when `pretrained`, here or of the discriminator, is ''
+    student.size = 'base'  # of random weights (`pretrained` is ''): tiny, or of T5 small | base |
+    # large | xl; of decoders: models.architectures.SIZES lists them
+    student.version = 'v1.0'  # of random weights, here or of the discriminator: T5's v1.0 (ReLU,
+    # tied head) | v1.1 | qwen2.5 | qwen3 | llama3 | smollm2 | mistral
     student.pretrained = 't5-base'  # folder, .gguf file or Hub id; '': random weights
     student.tokenizer = ''  # as `pretrained`; '': that of `pretrained`, else trained on the data
     student.vocab_size = 8000  # pieces at most, when the tokenizer is trained on the data
@@ -277,9 +277,8 @@ def _reproduce() -> config_dict.ConfigDict:
     reproduce.rows = ()  # only run these rows; (): all
     reproduce.columns = ()  # only run these columns; (): all
     reproduce.seeds = (0, 1, 2, 3, 4)  # of every cell
-    reproduce.detect = (
-        0.0  # points: say how many seeds or questions such a difference takes; 0: not
-    )
+    reproduce.detect = 0.0  # points: say how many seeds or questions it takes to see such a
+    # difference; 0: not
     reproduce.together = 0  # seeds in one program; 0: as many as memory holds, 1: one by one
     reproduce.keep = 'students'  # results | students | everything (checkpoints too) of a done run
     reproduce.models = ''  # folder of checkpoints named as on the Hub; '': the Hub

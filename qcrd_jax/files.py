@@ -175,35 +175,42 @@ def write_jsonl(path: os.PathLike | str, records: Iterable[dict[str, Any]]) -> N
             file.write((json.dumps(record, ensure_ascii=False) + '\n').encode('utf-8'))
 
 
-def read_jsonl(path: os.PathLike | str) -> Iterator[tuple[int, dict[str, Any]]]:
+def read_jsonl(
+    path: os.PathLike | str | int, name: str = ''
+) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yields (line number from 1, object) of a JSON-lines file, skipping blank lines.
+
+    Args:
+      path: of the file, or the number of one that is open and stays so.
+      name: what errors call it; '': its path.
 
     Raises:
       InputError: if the file cannot be read, or a line is no JSON object; it names file and line.
     """
-    for number, _, record in object_lines(path):
+    for number, _, record in object_lines(path, name):
         yield number, record
 
 
-def object_lines(path: os.PathLike | str) -> Iterator[tuple[int, int, dict[str, Any]]]:
+def object_lines(
+    path: os.PathLike | str | int, name: str = ''
+) -> Iterator[tuple[int, int, dict[str, Any]]]:
     """Yields (line number from 1, byte offset, object) of a JSON-lines file, without blank lines.
 
-    Raises:
-      InputError: if the file cannot be read, or a line is no JSON object; it names file and line.
+    Args, Raises: those of `read_jsonl`.
     """
-    offset = 0
+    offset, name = 0, name or str(path)
     try:
-        with open(path, 'rb') as file:
+        with open(path, 'rb', closefd=not isinstance(path, int)) as file:
             for number, line in enumerate(file, start=1):
                 if number == 1 and line.startswith(codecs.BOM_UTF8):
                     offset, line = len(codecs.BOM_UTF8), line.removeprefix(codecs.BOM_UTF8)
                 if not line.isspace():
-                    yield number, offset, parse_object(path, number, line.decode())
+                    yield number, offset, parse_object(name, number, line.decode())
                 offset += len(line)
     except OSError as error:
-        raise InputError(f'{path}: cannot be read ({error.strerror}); check the path.') from error
+        raise InputError(f'{name}: cannot be read ({error.strerror}); check the path.') from error
     except UnicodeDecodeError as error:
-        raise InputError(f'{path}: not UTF-8 text ({error.reason}); re-encode it.') from error
+        raise InputError(f'{name}: not UTF-8 text ({error.reason}); re-encode it.') from error
 
 
 def count_lines(path: os.PathLike | str) -> int:

@@ -25,7 +25,7 @@ from qcrd_jax.experiments import identity
 from qcrd_jax.experiments import plan as planning
 from qcrd_jax.experiments.plan import Plan
 from qcrd_jax.grid import Cell
-from qcrd_jax.report import write_report
+from qcrd_jax.report import write_model_card, write_report
 from qcrd_jax.runs import assembly, exhaustion, loop, memory, results
 from qcrd_jax.runs import workdir as workdirs
 from qcrd_jax.runs.run import Run
@@ -251,6 +251,7 @@ def _finish(plan: Plan, runs: Sequence[Run]) -> None:
             del position
             print(f'{each.workdir}: {summary["test_accuracy"]:.4f}', flush=True)
             write_report(each.workdir)
+            write_model_card(each.workdir)
             _tidy(each.workdir, plan.settings.keep)
 
 

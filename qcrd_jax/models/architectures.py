@@ -6,6 +6,8 @@ Outside of `models` no family is distinguished from another; within, `families` 
 import dataclasses
 from typing import Any
 
+import jax.numpy as jnp
+
 from qcrd_jax.errors import InputError
 from qcrd_jax.models.families import BY_VERSION, Family, family_of
 from qcrd_jax.models.families import Architecture as Architecture  # others name it from here
@@ -51,14 +53,21 @@ def student_for(
     architecture: Architecture,
     tokenizer: Any,
     *,
-    dropout_rate: float,
-    compute_dtype: Any,
+    dropout_rate: float = 0.0,
+    compute_dtype: Any = jnp.float32,
     remat: bool = False,
 ) -> Student:
     """Returns the student of an architecture that reads and writes a tokenizer's ids.
 
     Data is padded and ended as the tokenizer says, so its ids hold. An answer of a T5 starts after
     the token that it was trained with; that of a decoder-only student after `answer_start`.
+
+    Args:
+      architecture: of `huggingface.load_student`, or one of `SIZES`.
+      tokenizer: a Hugging Face tokenizer.
+      dropout_rate: in training.
+      compute_dtype: of activations and matrix products; parameters are float32.
+      remat: whether layers are computed once more for the gradient, which takes less memory.
 
     Raises:
       InputError: if the tokenizer is not that of the architecture.

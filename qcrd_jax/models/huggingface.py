@@ -8,6 +8,8 @@ import glob
 import os
 import pathlib
 import shutil
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import huggingface_hub
@@ -16,7 +18,7 @@ import safetensors.numpy
 
 from qcrd_jax import sums
 from qcrd_jax.errors import InputError, shown
-from qcrd_jax.files import write_json
+from qcrd_jax.files import write_json, write_text
 from qcrd_jax.models.decoder import gguf
 from qcrd_jax.models.families import BY_MODEL_TYPE, Architecture, Checkpoint, family_of
 from qcrd_jax.models.foreign_files import (
@@ -31,6 +33,7 @@ from qcrd_jax.models.protocol import Params
 from qcrd_jax.models.tensor_places import Opened, assemble, check
 
 _SETTINGS = ('config.json', 'generation_config.json')
+_OURS_ALONE = ('backend', 'is_local', 'local_files_only')  # how the tokenizer came to be here
 _WEIGHTS = ('*.safetensors', '*.index.json')
 _DOWNLOADED = ('config.json', 'model*.safetensors', 'model.safetensors.index.json')
 
@@ -85,7 +88,13 @@ def read_config(path: pathlib.Path) -> Architecture:
 
 
 def save_student(
-    folder: str | os.PathLike, architecture: Architecture, params: Params, tokenizer: Any = None
+    folder: str | os.PathLike,
+    architecture: Architecture,
+    params: Params | None,
+    tokenizer: Any = None,
+    *,
+    longest: tuple[int, int] | None = None,
+    texts: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Writes a folder that the `from_pretrained` of the architecture's class in transformers loads.
 
@@ -96,8 +105,11 @@ def save_student(
     Args:
       folder: where to write.
       architecture: the `config` of a student.
-      params: those of the student.
+      params: those of the student; None: all but the weights is written.
       tokenizer: a Hugging Face tokenizer to save beside, for `AutoTokenizer.from_pretrained`.
+      longest: tokens that the student reads and writes at most, which `generate` and the tokenizer
+        then do by themselves; None: what transformers takes for granted.
+      texts: further files by name.
 
     Raises:
       OSError: if it cannot be written.
@@ -109,12 +121,19 @@ def save_student(
     temporary.mkdir(parents=True)
     try:
         write_json(temporary / 'config.json', form.to_config_json(architecture))
-        write_json(temporary / 'generation_config.json', form.to_generation_json(architecture))
-        tensors = form.to_tensors(architecture, params)
-        safetensors.numpy.save_file(tensors, temporary / 'model.safetensors', {'format': 'pt'})
+        generation = form.to_generation_json(architecture)
+        if longest is not None:
+            generation['max_new_tokens'] = longest[1]
+        write_json(temporary / 'generation_config.json', generation)
+        if params is not None:
+            tensors = form.to_tensors(architecture, params)
+            safetensors.numpy.save_file(tensors, temporary / 'model.safetensors', {'format': 'pt'})
         if tokenizer is not None:
             tokenizer.save_pretrained(temporary)
+            _settle_tokenizer(temporary / 'tokenizer_config.json', longest)
             form.finish_tokenizer(temporary)
+        for name, text in texts.items():
+            write_text(temporary / name, text)
         names = sums.files_of(temporary)
         for path in temporary.iterdir():
             shutil.copymode(temporary / 'config.json', path)  # safetensors keeps its file private
@@ -135,6 +154,22 @@ def save_student(
         raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _settle_tokenizer(path: pathlib.Path, longest: tuple[int, int] | None) -> None:
+    """Names the class that every version of transformers has, and how much the student reads."""
+    config = read_json_object(path)
+    if config.get('tokenizer_class') == 'TokenizersBackend':  # what transformers 5 calls it
+        config['tokenizer_class'] = 'PreTrainedTokenizerFast'
+    config['model_input_names'] = [
+        'input_ids',
+        'attention_mask',
+    ]  # before 5, `generate` refuses more
+    for name in _OURS_ALONE:
+        config.pop(name, None)
+    if longest is not None:
+        config['model_max_length'] = longest[0]
+    write_json(path, config)
 
 
 def _open_student(

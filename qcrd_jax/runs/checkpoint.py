@@ -11,11 +11,8 @@ chose may well be the latest one.
 import concurrent.futures
 import contextlib
 import functools
-import logging as python_logging
-import os
 import pathlib
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -28,7 +25,7 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from qcrd_jax import processes
 from qcrd_jax.errors import InputError, reason
-from qcrd_jax.runs import digests
+from qcrd_jax.runs import digests, hushing
 from qcrd_jax.runs.digests import Arrays, distinct, named_leaves
 
 
@@ -52,7 +49,7 @@ class Checkpointer:
     """
 
     def __init__(self, folder: pathlib.Path, *, keep: int = 2):
-        _hush_threads()
+        hushing.hush_threads()
         self._folder = pathlib.Path(folder).resolve()
         self._keep = keep
         _finish_replacing(self._folder)
@@ -174,14 +171,49 @@ class Checkpointer:
           UnreadableError: if there are checkpoints and none is whole.
           InputError: if they hold other arrays.
         """
+
+        def read(step: int, record: dict[str, Any]) -> Any:
+            wanted = like(record['metadata'])
+            _check_same_arrays(self._folder / str(step), record['arrays'], wanted)
+            return self._read_arrays(step, record['arrays'], wanted)
+
+        return self._latest(read)
+
+    def restore_part(self, name: str) -> Restored | None:
+        """Returns one entry of the state, a tree of dicts, of the latest checkpoint that is whole.
+
+        Whoever asks need not know the shape of anything. Only what is read is verified.
+
+        Args:
+          name: of the entry.
+
+        Raises:
+          UnreadableError: if there are checkpoints and none is whole.
+        """
+
+        def read(step: int, record: dict[str, Any]) -> Any:
+            described = record['arrays']
+            like: dict[str, Any] = {}
+            for leaf, entry in described.items():
+                root, *groups, last = leaf.split('.')
+                if root != name:
+                    continue
+                inner = like
+                for group in groups:
+                    inner = inner.setdefault(group, {})
+                inner[last] = jax.ShapeDtypeStruct(entry['shape'], jnp.dtype(entry['dtype']))
+            return self._read_arrays(step, described, {name: like})[name]
+
+        return self._latest(read)
+
+    def _latest(self, read: Callable[[int, dict[str, Any]], Any]) -> Restored | None:
+        """Returns what is read of the latest checkpoint that is whole, by its step and record."""
         steps = self.steps()[::-1]
         damaged = {}
         for step in steps:
             try:
                 record = self._read_record(step)
-                wanted = like(record['metadata'])
-                _check_same_arrays(self._folder / str(step), record['arrays'], wanted)
-                restored = self._read_arrays(step, record['arrays'], wanted)
+                restored = read(step, record)
             except InputError:
                 raise
             except Exception as error:  # whatever Orbax makes of missing or mangled files
@@ -268,9 +300,11 @@ class Checkpointer:
             )
             for name, leaf in leaves.items()
         }
-        items = self._manager.restore(
-            step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target))
-        )
+        wanted = ocp.args.StandardRestore(target)
+        if leaves.keys() != described.keys():
+            how = ocp.checkpoint_utils.construct_restore_args(target)
+            wanted = ocp.args.PyTreeRestore(target, restore_args=how, partial_restore=True)
+        items = self._manager.restore(step, args=ocp.args.Composite(state=wanted))
         arrays = items['state']
         for name, array in arrays.items():
             entry = described[name]
@@ -299,34 +333,6 @@ class Checkpointer:
 def _writer() -> concurrent.futures.ThreadPoolExecutor:
     """Writes the checkpoints of all runs, one after another: Orbax mixes up saves at a time."""
     return concurrent.futures.ThreadPoolExecutor(1, 'checkpoint')
-
-
-@functools.cache
-def _hush_threads() -> None:
-    """Drops the tracebacks of threads of Orbax and TensorStore, once for all.
-
-    What went wrong is in the error that is raised in the end. Orbax logs it in every thread that it
-    concerns. For an array that cannot be read it closes its event loop, and reading the others
-    fails in the background after that.
-    """
-    show = sys.unraisablehook
-
-    def hook(unraisable: Any) -> None:
-        error = unraisable.exc_value
-        if not (isinstance(error, RuntimeError) and str(error) == 'Event loop is closed'):
-            show(unraisable)
-
-    def is_new(record: python_logging.LogRecord) -> bool:
-        return not record.getMessage().startswith('Task exception was never retrieved')
-
-    def without_traceback(record: python_logging.LogRecord) -> bool:
-        if f'{os.sep}orbax{os.sep}' in record.pathname:
-            record.exc_info = record.exc_text = None
-        return True
-
-    sys.unraisablehook = hook
-    logging.get_absl_logger().addFilter(without_traceback)
-    python_logging.getLogger('asyncio').addFilter(is_new)
 
 
 def _aside(folder: pathlib.Path) -> pathlib.Path:

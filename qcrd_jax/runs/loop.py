@@ -26,7 +26,7 @@ from qcrd_jax.methods.compiled import Prepared, Programs
 from qcrd_jax.methods.metrics import Metrics
 from qcrd_jax.methods.programs import Progress
 from qcrd_jax.models.protocol import Params
-from qcrd_jax.runs import disk, initial, memory, pretraining
+from qcrd_jax.runs import disk, exported, initial, memory, pretraining
 from qcrd_jax.runs import position as positions
 from qcrd_jax.runs import workdir as workdirs
 from qcrd_jax.runs.checkpoint import Checkpointer, UnreadableError
@@ -164,6 +164,7 @@ def _start(records: Records, theta_0: Params, pretrained: Pretrained | None) -> 
     run, log = records.run, records.log
     discriminator, separation = pretrained[:2] if pretrained else (None, None)
     position = positions.first(run, theta_0, log.mark(0), discriminator, separation)
+    exported.describe(run)
     positions.save(run, records.checkpointer, position)
     records.checkpointer.wait()  # so that lines of the log imply a checkpoint
     _forget_pretraining(run)

@@ -16,12 +16,12 @@ from qcrd_jax.evaluation.metrics import Ratio, roc_auc
 from qcrd_jax.evaluation.rationales import Quality
 from qcrd_jax.methods import compiled, programs
 from qcrd_jax.methods.table import METHODS
-from qcrd_jax.models import huggingface, parameter_count
+from qcrd_jax.models import parameter_count
 from qcrd_jax.models.protocol import Params
 from qcrd_jax.ring import Ring
+from qcrd_jax.runs import exported, sealing
 from qcrd_jax.runs import log as metrics_log
 from qcrd_jax.runs import position as positions
-from qcrd_jax.runs import scales, sealing
 from qcrd_jax.runs import workdir as workdirs
 from qcrd_jax.runs.assembly import student_name
 from qcrd_jax.runs.checkpoint import Checkpointer
@@ -47,7 +47,7 @@ def finish(run: Run, position: Position, *, timed: bool = True) -> dict[str, Any
     with interruption.polling():
         sampling = sampling_seconds(run, position) if timed else None
         interruption.check()
-        export(run, position)
+        exported.export(run, position.best.params, position.scales)
         tested = write_predictions(run, position)
         ratio = tested.labels
         counts = {'accuracy': ratio.value, 'correct': ratio.numerator, 'total': ratio.denominator}
@@ -211,20 +211,6 @@ def write_case_study(run: Run, position: Position) -> None:
             for row, example in enumerate(examples)
         ),
     )
-
-
-def export(run: Run, position: Position) -> pathlib.Path:
-    """Writes the selected student to `hf/`, as Hugging Face transformers loads it.
-
-    Raises:
-      InputError: if its weights are not finite, or have grown beyond all measure.
-    """
-    folder = run.workdir / 'hf'
-    scales.check(position.best.params, position.scales)
-    if processes.is_first():
-        params, tokenizer = position.best.params, run.corpus.tokenizer
-        huggingface.save_student(folder, run.student.config, params, tokenizer)
-    return folder
 
 
 def summarize(

@@ -14,6 +14,7 @@ from qcrd_jax.data.batches import BatchStream
 from qcrd_jax.data.corpus import Corpus
 from qcrd_jax.data.shapes import Shapes
 from qcrd_jax.evaluation.answering import Answering, Batches
+from qcrd_jax.evaluation.task import Task
 from qcrd_jax.methods import placed, programs
 from qcrd_jax.methods.method import Method
 from qcrd_jax.methods.programs import Progress
@@ -147,15 +148,31 @@ class Run:
         )
 
     @functools.cached_property
+    def task(self) -> Task:
+        """What the student is taught, beside its weights."""
+        config, lengths = self.config, self.corpus.lengths
+        shortest = config.evaluation.max_length
+        return Task(
+            method=config.method,
+            dataset=config.data.name,
+            answer_type=self.corpus.answer_type,
+            prefixes=tuple(config.data.prefixes),
+            joint=self.entry.joint,
+            explains=self.entry.rationales,
+            source_length=config.data.max_source_length,
+            label_length=max(lengths.label, shortest) if self.entry.joint else shortest,
+            rationale_length=lengths.rationale,
+        )
+
+    @functools.cached_property
     def answering(self) -> Answering:
         """How the run's student is asked; it remembers how many questions memory holds at once."""
-        lengths, shortest = self.corpus.lengths, self.config.evaluation.max_length
         return Answering(
             student=self.student,
             tokenizer=self.corpus.tokenizer,
-            label_length=max(lengths.label, shortest) if self.entry.joint else shortest,
-            rationale_length=lengths.rationale,
-            joint=self.entry.joint,
+            label_length=self.task.label_length,
+            rationale_length=self.task.rationale_length,
+            joint=self.task.joint,
             seed=self.config.seed,
             together=self.config.evaluation.together,
             placement=self.placement,

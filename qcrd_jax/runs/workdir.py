@@ -16,13 +16,20 @@ from qcrd_jax.errors import InputError
 from qcrd_jax.files import flatten
 from qcrd_jax.runs.checkpoint import Checkpointer, UnreadableError
 
+CONFIG = 'config.json'
 _APART = ('teacher', 'judge', 'pairs', 'reproduce')  # groups that no training reads
-# Fields that change no number of a run but by rounding: where something is kept or computed, and
-# what is done after a fault.
+# Fields that change no number of a training but by rounding: where something is kept or computed,
+# what is done after a fault, what is looked at when all is done. The data is compared itself.
 _FREE = (
-    'data.cache', 'train.restart', 'train.keep_state', 'train.share_pretraining', 'mesh.data',
-    'mesh.fsdp',
+    'data.source', 'data.teacher_samples', 'data.cache', 'train.restart', 'train.keep_state',
+    'train.share_pretraining', 'mesh.data', 'mesh.fsdp', 'evaluation.batch_size',
+    'evaluation.together', 'evaluation.examples', 'evaluation.temperatures',
+    'evaluation.rationales', 'evaluation.case_temperatures',
 )  # fmt: skip
+# Fields that name a folder or a file, where there is one of the name.
+_MODELS = ('student.pretrained', 'student.tokenizer', 'discriminator.pretrained', 'negatives.fixed')
+_PLACES = ('data.source', 'data.teacher_samples', 'data.cache', *_MODELS)
+_STUDENTS_OWN = ('discriminator.pretrained', 'student')
 _TRACES = (  # what only a run leaves, in the order in which it is named
     'checkpoints',
     'checkpoints-damaged',
@@ -34,6 +41,7 @@ _TRACES = (  # what only a run leaves, in the order in which it is named
     'scores.json',
     'examples.jsonl',
     'case_study.jsonl',
+    'student',
     'hf',
     'report',
 )
@@ -82,26 +90,47 @@ def started(workdir: pathlib.Path) -> bool:
     return any(_steps(folder) for folder in (checkpoints(workdir), pretraining(workdir)))
 
 
+def finished(workdir: pathlib.Path) -> bool:
+    """Whether the folder holds the results of a run that came to its end."""
+    return (workdir / 'summary.json').is_file()
+
+
 def claim(workdir: pathlib.Path, config: config_dict.ConfigDict) -> None:
     """Writes `config.json`; where there are checkpoints, it must be the one that made them.
+
+    Paths are written whole, so that the run is found again from any folder.
 
     Raises:
       InputError: if the folder holds a run of another configuration, whose fields it names, or what
         is left of a run without a checkpoint.
     """
-    path = workdir / 'config.json'
     if not started(workdir):
         if config.train.restart and remains(workdir):
             set_aside(workdir)
         refuse_remains(workdir)
-        files.write_json(path, to_json(config))
+        files.write_json(workdir / CONFIG, _located(to_json(config)))
         return
     try:
-        there = files.read_json(path)
+        there = files.read_json(workdir / CONFIG)
     except InputError as error:
         _write_again(workdir, config, error)
         return
-    wanted, found = _bound(to_json(config)), _bound(there)
+    _refuse_another(workdir, there, config)
+
+
+def join(workdir: pathlib.Path, config: config_dict.ConfigDict) -> None:
+    """Refuses another configuration than that of the run in a workdir; writes nothing.
+
+    Raises:
+      InputError: if it is another, whose fields it names, or that of the run cannot be read.
+    """
+    _refuse_another(workdir, files.read_json(workdir / CONFIG), config)
+
+
+def _refuse_another(
+    workdir: pathlib.Path, there: dict[str, Any], config: config_dict.ConfigDict
+) -> None:
+    wanted, found = (_bound(_located(tree)) for tree in (to_json(config), there))
     differing = [
         f'{name} (there {found.get(name)!r}, here {wanted.get(name)!r})'
         for name in sorted(wanted.keys() | found.keys())
@@ -110,7 +139,8 @@ def claim(workdir: pathlib.Path, config: config_dict.ConfigDict) -> None:
     if differing:
         raise InputError(
             f'--workdir: {workdir} holds a run of another configuration: {", ".join(differing)}. '
-            'Use its configuration to resume it, or another --workdir.'
+            'Leave out --config, and the run uses its own; or use another --workdir. (Where files '
+            f'were moved, write their new place into {workdir / CONFIG}.)'
         )
 
 
@@ -121,7 +151,7 @@ def _write_again(workdir: pathlib.Path, config: config_dict.ConfigDict, why: Inp
             metadata = checkpointer.metadata()
         if metadata is not None and metadata.get('config') == digest(config):
             logging.error('%s It is written again: the checkpoints are of this configuration.', why)
-            files.write_json(workdir / 'config.json', to_json(config))
+            files.write_json(workdir / CONFIG, _located(to_json(config)))
             return
     raise InputError(
         f'{why} Its checkpoints are of another configuration than this one: use theirs, which '
@@ -193,20 +223,33 @@ def set_aside(workdir: pathlib.Path) -> None:
         if (workdir / name).exists():
             (workdir / name).rename(aside / name)
     sums.divide(workdir, aside)
-    if (workdir / 'config.json').is_file():  # the run that starts anew may be of the same one
-        shutil.copy2(workdir / 'config.json', aside / 'config.json')
+    if (workdir / CONFIG).is_file():  # the run that starts anew may be of the same one
+        shutil.copy2(workdir / 'config.json', aside / CONFIG)
     logging.error('%s: a run that cannot be resumed was set aside as %s.', workdir, aside)
 
 
 def digest(config: config_dict.ConfigDict) -> str:
-    """A digest of the fields that a run is bound to."""
-    text = json.dumps(_bound(to_json(config)), sort_keys=True)
+    """A digest of the fields that a run is bound to, wherever the files are that they name."""
+    bound = _bound(to_json(config))
+    text = json.dumps({n: v for n, v in bound.items() if n not in _PLACES}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def to_json(config: config_dict.ConfigDict) -> dict[str, Any]:
     """The configuration as nested JSON values."""
     return json.loads(json.dumps(config.to_dict()))
+
+
+def _located(tree: dict[str, Any]) -> dict[str, Any]:
+    """The configuration with whole paths for those that are there."""
+    changed = dict(tree)
+    for name in _PLACES:
+        group, field = name.split('.')
+        value = changed.get(group, {}).get(field)
+        named = isinstance(value, str) and value and (name, value) != _STUDENTS_OWN
+        if named and (path := pathlib.Path(value).expanduser()).exists():
+            changed[group] = changed[group] | {field: str(path.absolute())}
+    return changed
 
 
 def _bound(tree: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """What a finished run keeps: enough to be asked, exported and reported again."""
 
-import dataclasses
 import json
 
 import jax
@@ -9,7 +8,7 @@ import pytest
 
 from qcrd_jax import sums
 from qcrd_jax.errors import InputError
-from qcrd_jax.runs import loop, results
+from qcrd_jax.runs import exported, loop, results
 from qcrd_jax.runs import position as positions
 from qcrd_jax.runs.assembly import assemble
 from qcrd_jax.runs.checkpoint import Checkpointer
@@ -90,5 +89,5 @@ def test_a_student_that_has_diverged_is_not_exported(finished, tmp_path, value):
     embedding[3, 2] = value
     best = position.best._replace(params={**position.best.params, 'embedding': embedding})
     with pytest.raises(InputError, match='student: embedding has weights of magnitude'):
-        results.export(run, dataclasses.replace(position, best=best))
+        exported.export(run, best.params, position.scales)
     assert not (tmp_path / 'hf').exists()

@@ -1,6 +1,7 @@
 """What a run leaves behind is of the student that validation chose, not of the last one."""
 
 import dataclasses
+import json
 
 import jax
 import numpy as np
@@ -11,8 +12,8 @@ from qcrd_jax.data.answers import canonical
 from qcrd_jax.evaluation.answering import Answering
 from qcrd_jax.evaluation.written import Written
 from qcrd_jax.models import huggingface
+from qcrd_jax.runs import exported, results
 from qcrd_jax.runs import position as positions
-from qcrd_jax.runs import results
 from qcrd_jax.runs.assembly import assemble
 from qcrd_jax.runs.log import Mark
 from qcrd_jax.runs.position import Best
@@ -22,13 +23,13 @@ from tests.support.toy_student import use_toy_students
 
 @pytest.fixture
 def reached(tmp_path, monkeypatch):
-    """A run at a position whose chosen student and last student were drawn apart."""
+    """A run at a position whose exported student and last student were drawn apart."""
     use_toy_students(monkeypatch)
     config = small_config()
     config.method = 'finetune'
     run = assemble(config, tmp_path)
-    last, chosen = (run.student.init(jax.random.key(seed)) for seed in (0, 1))
-    best = Best(jax.device_get(chosen), 2, 0.5)
+    last, exported = (run.student.init(jax.random.key(seed)) for seed in (0, 1))
+    best = Best(jax.device_get(exported), 2, 0.5)
     return run, dataclasses.replace(positions.first(run, last, Mark(0, 0, '')), best=best), last
 
 
@@ -103,9 +104,11 @@ def test_the_case_study(reached):
 def test_the_export(reached, monkeypatch):
     run, position, last = reached
     saved = []
-    monkeypatch.setattr(huggingface, 'save_student', lambda *arguments: saved.append(arguments))
-    assert results.export(run, position) == run.workdir / 'hf'
-    ((folder, architecture, params, tokenizer),) = saved
+    monkeypatch.setattr(huggingface, 'save_student', lambda *a, **named: saved.append((a, named)))
+    assert exported.export(run, position.best.params, position.scales) == run.workdir / 'hf'
+    (((folder, architecture, params, tokenizer), named),) = saved
+    assert named['longest'] == (run.config.data.max_source_length, run.task.longest[1])
+    assert json.loads(named['texts']['qcrd.json'])['prefixes'] == list(run.config.data.prefixes)
     assert (folder, architecture) == (run.workdir / 'hf', run.student.config)
     assert tokenizer is run.corpus.tokenizer
     np.testing.assert_array_equal(params['embedding'], position.best.params['embedding'])

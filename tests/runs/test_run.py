@@ -4,12 +4,19 @@ import json
 import os
 import pathlib
 import re
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
-from qcrd_jax import files, modes
+from qcrd_jax import files, modes, sums
 from qcrd_jax.config import base_config
+from qcrd_jax.pipeline import Pipeline
+from qcrd_jax.runs import chosen
+from qcrd_jax.runs.digests import named_leaves
+from tests.support import REPOSITORY
 from tests.support.runs import (
     TIMINGS,
     Workbench,
@@ -128,11 +135,33 @@ def test_the_ring_in_the_checkpoint_holds_the_last_students(unbroken):
     assert np.any(second != latest)
 
 
+def assert_asked_without_data(workdir):
+    """A run that has not ended: its student is that of the latest checkpoint, by itself."""
+    copy = workdir.with_name('copy')
+    shutil.copytree(workdir, copy, ignore=shutil.ignore_patterns('data', '.lock'))
+    found = chosen.load(small_config(), copy)
+    _, arrays, record = last_checkpoint(copy)
+    assert found.scales == record['metadata']['scales']
+    leaves = named_leaves({'best': found.pipeline.params})
+    assert leaves.keys() == {name for name in arrays if name.startswith('best.')}
+    for name, leaf in leaves.items():
+        np.testing.assert_array_equal(leaf, arrays[name], err_msg=name)
+    label, rationale = found.pipeline('Tom has 3 apples and buys 4 more. How many has he?')
+    chosen.export(copy, found)
+    again = Pipeline.load(copy / 'hf')
+    assert again('Tom has 3 apples and buys 4 more. How many has he?') == (label, rationale)
+    assert again.task == found.pipeline.task
+    assert not (copy / 'student').exists()
+
+
 def test_killed_and_rerun_ends_with_the_numbers_of_an_unbroken_run(bench, unbroken):
     workdir = bench.folder / 'killed'
     moments = [pretraining, saving(4), saving(8), reached('test', 0)]
     for moment in moments:
         bench.kill_when(moment, workdir)
+        if moment is moments[2]:
+            assert not (workdir / 'hf').exists()
+            assert_asked_without_data(workdir)
     out = bench.run(workdir)
     assert 'resuming from step 8' in out
 
@@ -178,12 +207,17 @@ def test_evaluate_repeats_the_predictions_of_the_run(bench, unbroken):
     assert f'test accuracy: {right / 10:.4f} ({right} of 10)' in out
 
 
-def test_predict_answers_a_file_of_questions(bench, unbroken):
+def test_predict_needs_the_workdir_alone(bench, unbroken):
+    copy = bench.folder / 'alone'
+    shutil.copytree(unbroken, copy, ignore=shutil.ignore_patterns('data', '.lock'))
     tested = [record for _, record in files.read_jsonl(unbroken / 'predictions.jsonl')]
-    questions = bench.folder / 'questions.jsonl'
-    files.write_jsonl(questions, ({'id': r['id'], 'input': r['input']} for r in tested[:3]))
-    out = bench.run(unbroken, '--mode=predict', f'--input={questions}')
-    records = [json.loads(line) for line in out.splitlines()]
+    questions = [{'id': r['id'], 'input': r['input']} for r in tested[:3]]
+    done = subprocess.run(
+        [sys.executable, REPOSITORY / 'run.py', '--workdir=alone', '--mode=predict'],
+        input=''.join(f'{json.dumps(each)}\n' for each in questions),
+        cwd=bench.folder, env=bench.environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    records = [json.loads(line) for line in done.stdout.splitlines()]
     names = ('id', 'input', 'prediction', 'rationale')
     assert records == [{name: record[name] for name in names} for record in tested[:3]]
 
@@ -194,6 +228,25 @@ def test_export_writes_the_selected_student_again(bench, unbroken):
     path.unlink()
     assert bench.run(unbroken, '--mode=export') == f'student: {unbroken / "hf"}\n'
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize('place', [0, 1])
+def test_the_model_card_tells_how_to_ask(unbroken, place):
+    pytest.importorskip('torch')
+    card = (unbroken / 'hf' / 'README.md').read_text()
+    record = next(record for _, record in files.read_jsonl(unbroken / 'predictions.jsonl'))
+    code = re.findall('```python\n(.*?)```', card, re.DOTALL)[place]
+    code += 'print(label, rationale, sep="\\n")' if place else ''
+    done = subprocess.run(
+        [sys.executable, '-c', code], cwd=unbroken / 'hf', capture_output=True, text=True,
+        check=True, env=os.environ | {'PYTHONPATH': str(REPOSITORY)},
+    )  # fmt: skip
+    assert done.stdout.splitlines() == [record['prediction'], record['rationale']]
+    summary = json.loads((unbroken / 'summary.json').read_text())
+    low, high = summary['test_interval']
+    row = f'| labels | {summary["test_accuracy"]:.4f} | {low:.4f} to {high:.4f} |'
+    assert row in card
+    assert sums.faults(unbroken / 'hf') == []
 
 
 def test_prepare_prints_what_was_read(tmp_path, capsys):

@@ -49,7 +49,7 @@ class Workbench:
         self.folder = folder
         self.config = folder / 'small.py'
         self.config.write_text(CONFIG)
-        self._environment = os.environ | {
+        self.environment = os.environ | {
             'JAX_PLATFORMS': platform,
             'XLA_FLAGS': '--xla_backend_optimization_level=0 '
             f'--xla_force_host_platform_device_count={devices}'
@@ -64,7 +64,7 @@ class Workbench:
         output, errors = (workdir / f'{name}{stream}' for stream in ('stdout', 'stderr'))
         with open(output, 'w') as out, open(errors, 'w') as err:
             return subprocess.Popen(
-                [*command, *flags], cwd=REPOSITORY, stdout=out, stderr=err, env=self._environment
+                [*command, *flags], cwd=REPOSITORY, stdout=out, stderr=err, env=self.environment
             )
 
     def run(self, workdir: pathlib.Path, *flags: str) -> str:

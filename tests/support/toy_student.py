@@ -95,7 +95,7 @@ class ToyStudent(ToyEncoder):
 
 
 def use_toy_students(patch: pytest.MonkeyPatch) -> None:
-    """Makes every student and every encoder a toy, and its export an empty file."""
+    """Makes every student and every encoder a toy, and its export without weights."""
 
     def student(architecture, tokenizer, **_):
         return ToyStudent(_with_ids(architecture, tokenizer))
@@ -103,9 +103,11 @@ def use_toy_students(patch: pytest.MonkeyPatch) -> None:
     def encoder(architecture, tokenizer, **_):
         return ToyEncoder(_with_ids(architecture, tokenizer))
 
-    def save(folder, *_):
+    def save(folder, *_, texts, **__):
         pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
         (pathlib.Path(folder) / 'model.safetensors').touch()
+        for name, text in {'config.json': '{}', **texts}.items():
+            (pathlib.Path(folder) / name).write_text(text)
 
     patch.setattr(architectures, 'student_for', student)
     patch.setattr(architectures, 'encoder_for', encoder)

@@ -29,6 +29,18 @@ def get_config():
 """
 
 
+TASK = {
+    'method': 'finetune', 'dataset': 'mwp', 'answer_type': 'equation',
+    'prefixes': ['predict: ', 'explain: '], 'joint': False, 'explains': False,
+    'source_length': 64, 'label_length': 8, 'rationale_length': 8,
+}  # fmt: skip
+
+
+def leave_task(folder):
+    folder.mkdir()
+    files.write_json(folder / 'qcrd.json', TASK)
+
+
 def _run_py(arguments, out, err):
     """`python run.py`, in a process that has the imports behind it."""
     for path, descriptor in ((out, 1), (err, 2)):
@@ -99,11 +111,12 @@ def test_as_a_user_starts_it(tmp_path):
         (['--config.student.vocab_size=20'], ['student.vocab_size', 'raise it']),
         (
             ['--mode=fly'],
-            ['--mode=fly', 'annotate|evaluate|export|judge|pairs|predict|prepare|reproduce|train'],
+            ['--mode=fly', 'annotate|config|evaluate|export|judge|pairs|predict|prepare|report'],
         ),
         (['--wrkdir=a'], ["'wrkdir'", 'workdir']),
         (['extra'], ["unexpected argument 'extra'"]),
-        (['--mode=predict'], ['--input: name the file of questions']),
+        (['--mode=predict'], ['--workdir', 'has no checkpoint; run --mode=train']),
+        (['--mode=report'], ['--workdir', 'has no checkpoint; run --mode=train']),
         (['--mode=evaluate'], ['--workdir', 'has no checkpoint; run --mode=train']),
         (['--mode=export'], ['--workdir', 'has no checkpoint; run --mode=train']),
         (['--mode=annotate', '--config.teacher.base_url=ftp://x'], ['--config.teacher.base_url']),
@@ -156,7 +169,7 @@ def test_a_faulty_configuration_file_is_one_clear_line(run, tmp_path, content, w
 
 
 def test_no_configuration_file_is_one_clear_line(run):
-    assert_refused(run(config=None), '--config: name a configuration file')
+    assert_refused(run(config=None), '--config: name a configuration', 'holds no run')
 
 
 def test_a_malformed_line_names_file_and_line_and_can_be_mended_in_the_same_workdir(run, tmp_path):
@@ -228,4 +241,5 @@ def test_bad_questions_to_predict_are_one_clear_line(run, tmp_path, content, wor
         questions.write_text(content)
     assert run('--mode=prepare')[0] == 0
     (tmp_path / 'run' / 'checkpoints' / '0').mkdir(parents=True)
+    leave_task(tmp_path / 'run' / 'student')
     assert_refused(run('--mode=predict', f'--input={questions}'), *words)
