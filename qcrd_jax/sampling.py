@@ -61,6 +61,8 @@ def sample(
 ) -> Samples:
     """Decodes R sequences per question by pure ancestral sampling (no top-k, no top-p).
 
+    The pad token is never drawn; probabilities are the student's own, pad's included.
+
     Args:
       student: the model.
       params: its parameters.
@@ -145,10 +147,12 @@ def _decode(
     def advance(state: _State) -> _State:
         logits, cache = step(state.cache, state.token)
         logits = logits.astype(jnp.float32)
+        # A pad inside of a sequence would be no token to whoever reads the ids.
+        allowed = jnp.where(jnp.arange(logits.shape[-1]) == student.pad_id, -jnp.inf, logits)
         if temperature == 0:
-            token = jnp.argmax(logits, axis=-1).astype(jnp.int32)
+            token = jnp.argmax(allowed, axis=-1).astype(jnp.int32)
         else:
-            token = draw(keys, state.position, logits, temperature)
+            token = draw(keys, state.position, allowed, temperature)
         log_prob = _log_prob(logits, token)
         live = ~state.finished
         token = jnp.where(live, token, student.pad_id)

@@ -64,8 +64,9 @@ def log_softmax(logits):
 
 
 def test_sampled_pairs_follow_the_exact_softmax(params):
-    # Every sequence of two tokens has a known probability: softmax(logits / T) twice, from the
-    # teacher-forced pass; after EOS (id 1) nothing follows. Chi-square over all sequences.
+    # Every sequence of two tokens has a known probability: softmax(logits / T) over all tokens but
+    # padding (id 0), twice, from the teacher-forced pass; after EOS (id 1) nothing follows.
+    # Chi-square over all sequences.
     count, temperature = 4000, 1.5
     keys = sampling.sequence_keys(jax.random.key(0), jnp.arange(2), count)
     samples = draw(params, QUESTIONS[:2], keys, max_length=2, temperature=temperature)
@@ -73,8 +74,9 @@ def test_sampled_pairs_follow_the_exact_softmax(params):
     targets = jnp.broadcast_to(jnp.arange(v)[None, :, None], (2, v, 2)).astype(jnp.int32)
     logits = decode(params, encode(params, QUESTIONS[:2]), targets)
     for question in range(2):
-        first = np.exp(log_softmax(np.asarray(logits[question, 0, 0]) / temperature))
-        second = np.exp(log_softmax(np.asarray(logits[question, :, 1]) / temperature))
+        allowed = np.where(np.arange(v) == 0, -np.inf, np.asarray(logits[question]))
+        first = np.exp(log_softmax(allowed[0, 0] / temperature))
+        second = np.exp(log_softmax(allowed[:, 1] / temperature))
         expected = first[:, None] * second
         expected[1] = 0.0
         expected[1, 0] = first[1]  # EOS, then padding
@@ -86,8 +88,8 @@ def test_sampled_pairs_follow_the_exact_softmax(params):
         cells = [np.append(x[common], x[~common].sum()) for x in (observed, expected * count)]
         assert stats.chisquare(*cells).pvalue > 1e-3
         # The same counts are not those of another temperature: the test has power.
-        cold = np.exp(log_softmax(np.asarray(logits[question, 0, 0])))
-        assert stats.chisquare(observed.sum(1), cold * count).pvalue < 1e-6
+        cold = np.exp(log_softmax(allowed[0, 0]))[1:]
+        assert stats.chisquare(observed.sum(1)[1:], cold * count).pvalue < 1e-6
 
 
 def test_log_probs_are_those_before_temperature(params):
@@ -181,6 +183,33 @@ def test_the_loop_ends_when_every_row_has_its_eos(stop, steps):
     assert len(calls) == steps
     expected = [[1, 0, 0, 0, 0, 0], [3, 4, 1, 0, 0, 0]] if stop else script
     np.testing.assert_array_equal(result.ids[:, 0], expected)
+
+
+@dataclasses.dataclass(frozen=True)
+class Padding(ScriptedStudent):
+    """Nearly always wants to write padding."""
+
+    def decode_step(self, params, cache, token):
+        scores = jnp.array([9.0, 0.0, 2.0, 1.0, 0.0])
+        return jnp.broadcast_to(scores, (len(self.script), 1, 5)), cache + 1
+
+
+def test_padding_is_never_drawn():
+    student = Padding(dataclasses.replace(CONFIG, vocab_size=5), script=((),) * 400)
+    keys = sampling.sequence_keys(jax.random.key(1), jnp.arange(400), 1)
+    context = T5Context(jnp.zeros((400, 1, 1)), jnp.ones((400, 1), bool))
+    ids = {}
+    for temperature in (0.0, 1.0):
+        how = {'max_length': 8, 'temperature': temperature, 'stop_at_eos': False}
+        ids[temperature], log_probs, _ = sampling.sample(student, {}, context, keys, **how)
+    np.testing.assert_array_equal(ids[0.0], 2)
+    # The rest is drawn as if padding did not exist; log-probabilities are the student's own.
+    drawn, counts = np.unique(ids[1.0], return_counts=True)
+    weights = np.exp([0.0, 2.0, 1.0, 0.0])
+    assert drawn.tolist() == [1, 2, 3, 4]
+    assert stats.chisquare(counts, counts.sum() * weights / weights.sum()).pvalue > 1e-3
+    own = np.array([9.0, 0.0, 2.0, 1.0, 0.0]) - np.log(np.exp(9) + weights.sum())
+    np.testing.assert_allclose(log_probs, own[ids[1.0]], rtol=1e-5)
 
 
 @pytest.mark.parametrize('options', [{'temperature': -1.0}, {'max_length': 0}])
