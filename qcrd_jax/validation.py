@@ -73,7 +73,7 @@ RANGES = {
     'negatives.lag': (1, None),
     'negatives.interval': (1, None),
     'negatives.temperature': (0, None),
-    'negatives.count': (0, None),
+    'negatives.count': (1, None),
     'negatives.max_length': (0, None),
     'loss.alpha_pred': (0, None),
     'loss.alpha_cl': (0, None),
@@ -159,6 +159,7 @@ def validate(config: config_dict.ConfigDict) -> None:
                 f'--config.student.version={config.student.version}, got {settings.size!r}.'
             )
     _check_folds(config.data)
+    _check_sense(config)
     train = config.train
     if train.batch_size % train.accumulate:
         raise InputError(
@@ -200,6 +201,23 @@ def validate(config: config_dict.ConfigDict) -> None:
             raise InputError(
                 f'--config.{name}.splits: expected some of train, validation, test, got {splits!r}.'
             )
+
+
+def _check_sense(config: config_dict.ConfigDict) -> None:
+    """Refuses fields that are right by themselves and mean nothing together."""
+    data, warmup, steps = config.data, config.optimizer.warmup_steps, config.train.steps
+    if warmup > steps:
+        raise InputError(
+            f'--config.optimizer.warmup_steps: expected at most train.steps ({steps}), got '
+            f'{warmup}.'
+        )
+    if DATASETS[data.name].generator:
+        for name in ('source', 'teacher_samples'):
+            if data[name]:
+                raise InputError(
+                    f'--config.data.{name}: {data.name} is generated and reads no file; leave it '
+                    f"'', or name the dataset of {data[name]} by --config.data.name."
+                )
 
 
 def _check_folds(data: config_dict.ConfigDict) -> None:

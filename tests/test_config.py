@@ -97,6 +97,22 @@ def test_bad_tuples_are_refused(name, value):
         validate(changed(name, value))
 
 
+def test_what_makes_no_sense_together_is_refused():
+    config = changed('optimizer.warmup_steps', 30)
+    config.train.steps = 30
+    validate(config)
+    config.train.steps = 29
+    with pytest.raises(
+        InputError, match=r'warmup_steps: expected at most train.steps \(29\), got 30'
+    ):
+        validate(config)
+    for name in ('source', 'teacher_samples'):
+        config = changed('data.name', 'mwp')
+        config.data[name] = 'mine.jsonl'
+        with pytest.raises(InputError, match=rf'--config.data.{name}: mwp is generated and reads'):
+            validate(config)
+
+
 def test_a_batch_is_cut_into_equal_parts():
     validate(changed('train.accumulate', 4))
     with pytest.raises(InputError, match=r'train.accumulate: expected a divisor .*\(8\), got 3'):

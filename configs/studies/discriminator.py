@@ -32,6 +32,7 @@ def get_config():
     config.discriminator.pretrain_steps = 600
     config.train.steps = 1
     config.train.evaluate_every = 1
+    config.optimizer.warmup_steps = 0
     config.reproduce.name = 'discriminator'
     config.reproduce.title = 'What a discriminator learns of few questions'
     config.reproduce.caption = (

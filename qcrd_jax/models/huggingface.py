@@ -76,10 +76,18 @@ def load_encoder(
 
     Args, Returns and Raises are those of `load_student`, for `architectures.encoder_for`.
     """
-    where = _locate(name_or_path, revision, 'discriminator')
-    reader = gguf if where.is_file() else _checkpoint_of(where)
-    opened = _checked(where, reader.open_encoder(where))
+    where, opened = _open_encoder(name_or_path, revision)
     return opened.architecture, assemble(where, opened)
+
+
+def load_encoder_architecture(
+    name_or_path: str | os.PathLike, *, revision: str | None = None
+) -> Architecture:
+    """Reads only the architecture that `load_encoder` returns, none of the parameters.
+
+    Args, Returns and Raises are those of `load_architecture`.
+    """
+    return _open_encoder(name_or_path, revision)[1].architecture
 
 
 def read_config(path: pathlib.Path) -> Architecture:
@@ -178,6 +186,14 @@ def _open_student(
     where = _locate(name_or_path, revision, 'student')
     reader = gguf if where.is_file() else _checkpoint_of(where)
     return where, _checked(where, reader.open_student(where))
+
+
+def _open_encoder(
+    name_or_path: str | os.PathLike, revision: str | None
+) -> tuple[pathlib.Path, Opened]:
+    where = _locate(name_or_path, revision, 'discriminator')
+    reader = gguf if where.is_file() else _checkpoint_of(where)
+    return where, _checked(where, reader.open_encoder(where))
 
 
 def _checked(where: pathlib.Path, opened: Opened) -> Opened:

@@ -14,6 +14,7 @@ from absl import logging
 from ml_collections import config_dict
 
 from qcrd_jax.data import corpus
+from qcrd_jax.data import tokenizer as tokenizers
 from qcrd_jax.data.corpus import Corpus
 from qcrd_jax.data.sources import builders
 from qcrd_jax.errors import InputError
@@ -41,8 +42,9 @@ def assemble(
     if twin is not None:
         return dataclasses.replace(twin, config=config, workdir=workdir)
     placement = Placement.of(config.mesh.data, config.mesh.fsdp)
+    _check_models(config)
     data = read_corpus(config, workdir)
-    _warn(config, data)
+    _check_rationales(config, data)
     student = _student(config, data.tokenizer)
     discriminator = _discriminator(config, data.tokenizer, student)
     schedule, pretraining, online = _schedules(config)
@@ -53,9 +55,6 @@ def assemble(
         scores = text_scores.host_scores(config, data)
     parts = Parts(student, optimizer, discriminator, online, data.lengths.rationale, scores)
     method = METHODS[config.method].build(config, parts)
-    samples_fixed = method.negatives is not None and not method.negatives.lag
-    if samples_fixed and config.negatives.fixed:  # refused now, not after hours of pretraining
-        huggingface.load_architecture(config.negatives.fixed)
     return Run(
         config, workdir, data, method, schedule, discriminator, pretraining, online, placement
     )
@@ -73,12 +72,37 @@ def read_corpus(config: config_dict.ConfigDict, workdir: pathlib.Path) -> Corpus
     )
 
 
-def _warn(config: config_dict.ConfigDict, data: Corpus) -> None:
-    """Says what is cut or missing."""
+def _check_models(config: config_dict.ConfigDict) -> None:
+    """Opens what the run names beside its data: refused now, not after the data was read."""
+    student, entry = config.student, METHODS[config.method]
+    if student.pretrained:
+        huggingface.load_architecture(student.pretrained)
+    if name := student.tokenizer or student.pretrained:
+        tokenizers.load_tokenizer(name)
+    if entry.weighs(config) and config.discriminator.pretrained not in ('', 'student'):
+        huggingface.load_encoder_architecture(config.discriminator.pretrained)
+    samples = any(name.startswith('negatives') for name in entry.reads(config))
+    if samples and config.negatives.source == 'fixed' and config.negatives.fixed:
+        huggingface.load_architecture(config.negatives.fixed)
+
+
+def _check_rationales(config: config_dict.ConfigDict, data: Corpus) -> None:
+    """Says what is cut or missing; refuses a method of rationales where there are none.
+
+    Raises:
+      InputError: if no training question has a rationale that the method could learn.
+    """
     for truncation in data.truncations:
         logging.warning('%s', truncation)
     counts = data.encoded['train'].counts()
     learns = METHODS[config.method].rationales
+    if learns and counts['without_positive'] == counts['examples']:
+        raise InputError(
+            f'--config.method: {config.method} learns rationales, and none of the '
+            f'{counts["examples"]} training questions has one that is held to be right; name the '
+            "teacher's answers by --config.data.teacher_samples (--mode=annotate asks an LLM for "
+            'them, --mode=prepare says what can be read), or take --config.method=finetune.'
+        )
     if learns and counts['without_positive'] * 2 > counts['examples']:
         logging.warning(
             '%d of %d training questions have no positive rationale and train only on their '
@@ -125,7 +149,7 @@ def _discriminator(
     if settings.pretrained == 'student':
         architecture = student.config
     elif settings.pretrained:
-        architecture = huggingface.load_encoder(settings.pretrained)[0]
+        architecture = huggingface.load_encoder_architecture(settings.pretrained)
         if architecture.vocab_size < len(tokenizer):
             raise InputError(
                 f'--config.discriminator.pretrained: {settings.pretrained} knows '

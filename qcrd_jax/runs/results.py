@@ -45,6 +45,8 @@ def finish(run: Run, position: Position, *, timed: bool = True) -> dict[str, Any
     """
     workdir, steps = run.workdir, run.config.train.steps
     with interruption.polling():
+        questions = len(run.corpus.examples['test'])
+        _say(f'testing on {questions} questions')
         sampling = sampling_seconds(run, position) if timed else None
         interruption.check()
         exported.export(run, position.best.params, position.scales)
@@ -54,6 +56,7 @@ def finish(run: Run, position: Position, *, timed: bool = True) -> dict[str, Any
         if processes.is_first():
             with metrics_log.reopened(workdir, steps) as log:
                 log.write('test', position.best.step, counts)
+        _say('sampling and scoring rationales for the report')
         auc = write_scores(run, position) if run.discriminator is not None else None
         write_case_study(run, position)
         summary = {}
@@ -65,6 +68,12 @@ def finish(run: Run, position: Position, *, timed: bool = True) -> dict[str, Any
             sealing.seal(workdir)
         _let_go(run, position)
     return summary
+
+
+def _say(text: str) -> None:
+    """Says what follows, for it may be silent for long, while programs are compiled."""
+    if processes.is_first():
+        print(text, flush=True)
 
 
 def _let_go(run: Run, position: Position) -> None:

@@ -41,7 +41,6 @@ _TRACES = (  # what only a run leaves, in the order in which it is named
     'scores.json',
     'examples.jsonl',
     'case_study.jsonl',
-    'student',
     'hf',
     'report',
 )
@@ -219,7 +218,7 @@ def set_aside(workdir: pathlib.Path) -> None:
     while (aside := workdir / f'previous-{number}').exists():
         number += 1
     aside.mkdir()
-    for name in (*_TRACES, 'tensorboard'):
+    for name in (*_TRACES, 'student', 'tensorboard'):
         if (workdir / name).exists():
             (workdir / name).rename(aside / name)
     sums.divide(workdir, aside)

@@ -48,7 +48,6 @@ def test_a_method_is_a_frozen_hashable_value(name):
         ({'source': 'fixed'}, 0),
         ({'source': 'none'}, 0),
         ({'source': 'self_consistency'}, 0),
-        ({'count': 0}, 0),
     ],
 )
 def test_the_lag_in_steps_is_j_times_i(overrides, lag):
