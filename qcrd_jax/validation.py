@@ -103,6 +103,8 @@ RANGES = {
     'mesh.data': (-1, None),
     'mesh.fsdp': (1, None),
     'train.steps': (1, None),
+    'train.epochs': (0, None),
+    'train.patience': (0, None),
     'train.batch_size': (1, None),
     'train.accumulate': (1, None),
     'train.shapes': (1, 64),
@@ -203,14 +205,25 @@ def validate(config: config_dict.ConfigDict) -> None:
             )
 
 
-def _check_sense(config: config_dict.ConfigDict) -> None:
-    """Refuses fields that are right by themselves and mean nothing together."""
-    data, warmup, steps = config.data, config.optimizer.warmup_steps, config.train.steps
+def check_warmup(config: config_dict.ConfigDict) -> None:
+    """Refuses a warm-up that is longer than the run.
+
+    Raises:
+      InputError: naming both.
+    """
+    warmup, steps = config.optimizer.warmup_steps, config.train.steps
     if warmup > steps:
         raise InputError(
             f'--config.optimizer.warmup_steps: expected at most train.steps ({steps}), got '
             f'{warmup}.'
         )
+
+
+def _check_sense(config: config_dict.ConfigDict) -> None:
+    """Refuses fields that are right by themselves and mean nothing together."""
+    data = config.data
+    if not config.train.epochs:  # which the data makes steps of
+        check_warmup(config)
     if DATASETS[data.name].generator:
         for name in ('source', 'teacher_samples'):
             if data[name]:

@@ -196,7 +196,7 @@ def _caption(plan: Plan) -> str:
     train = configs[0].train
     here = (
         f'{"Run here" if found else "Asked for, and not run yet"}: {", ".join(students)}; '
-        f'{train.steps} steps of batch {train.batch_size}; data {", ".join(datasets)}; '
+        f'{_length(train)} of batch {train.batch_size}; data {", ".join(datasets)}; '
         f'seeds {", ".join(map(str, settings.seeds))}; code {identity.code_version()}'
     )
     devices = sorted({setting['device'] for setting in found})
@@ -204,6 +204,10 @@ def _caption(plan: Plan) -> str:
     if devices:
         here += f'; {", ".join(devices)} with jax {", ".join(versions)}'
     return f'{settings.caption} {here}.'.strip()
+
+
+def _length(train: Any) -> str:
+    return f'{train.epochs:g} epochs' if train.epochs else f'{train.steps} steps'
 
 
 def _setting_files(plan: Plan, trained: list[Cell]) -> list[dict[str, Any]]:

@@ -122,6 +122,7 @@ def _facts(run: RunFiles) -> list[str]:
     student = student or config.get('student.size')
     seed = run.summary.get('seed', config.get('seed'))
     reached, planned = _steps(run), number(config.get('train.steps'))
+    planned = None if config.get('train.epochs') else planned
     steps = f'{reached:,.0f}'
     if planned is not None and planned != reached:
         steps += f' of {planned:,.0f}'

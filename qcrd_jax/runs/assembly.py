@@ -5,6 +5,7 @@ A resumed run is assembled again, and is the same: only what training changes is
 
 import dataclasses
 import functools
+import math
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +14,7 @@ import optax
 from absl import logging
 from ml_collections import config_dict
 
+from qcrd_jax import validation
 from qcrd_jax.data import corpus
 from qcrd_jax.data import tokenizer as tokenizers
 from qcrd_jax.data.corpus import Corpus
@@ -40,11 +42,13 @@ def assemble(
       twin: a run of the same configuration but for the seed, whose data and programs are used.
     """
     if twin is not None:
+        config = _with_steps(config, twin.corpus)
         return dataclasses.replace(twin, config=config, workdir=workdir)
     placement = Placement.of(config.mesh.data, config.mesh.fsdp)
     _check_models(config)
     data = read_corpus(config, workdir)
     _check_rationales(config, data)
+    config = _with_steps(config, data)
     student = _student(config, data.tokenizer)
     discriminator = _discriminator(config, data.tokenizer, student)
     schedule, pretraining, online = _schedules(config)
@@ -70,6 +74,18 @@ def read_corpus(config: config_dict.ConfigDict, workdir: pathlib.Path) -> Corpus
         positives=entry.positives or config.data.positives,
         joint=entry.joint,
     )
+
+
+def _with_steps(config: config_dict.ConfigDict, data: Corpus) -> config_dict.ConfigDict:
+    """The configuration whose steps are those of its epochs, where it has any."""
+    train = config.train
+    if not train.epochs:
+        return config
+    questions = len(data.encoded['train'])
+    own = config.copy_and_resolve_references()
+    own.train.steps = max(1, math.ceil(train.epochs * questions / train.batch_size))
+    validation.check_warmup(own)
+    return own
 
 
 def _check_models(config: config_dict.ConfigDict) -> None:

@@ -83,9 +83,14 @@ def train(runs: Sequence[Run]) -> list[Position]:
         records = [each for each, _ in opened]
         reached = _started(opened, sum(disk.need(*sizes) for sizes in saved.values()))
         del opened
-        while (step := min(position.step for position in reached.values())) < steps:
-            group = [place for place, position in reached.items() if position.step == step]
-            ahead = [position.step for position in reached.values() if position.step > step]
+        while going := {
+            place: position.step
+            for place, position in reached.items()
+            if not _is_over(runs[place], position)
+        }:
+            step = min(going.values())
+            group = [place for place, before in going.items() if before == step]
+            ahead = [before for before in going.values() if before > step]
             # Taken out: nobody else holds the buffers that the steps donate.
             taken = [reached.pop(place) for place in group]
             advanced = _advance([records[i] for i in group], taken, min(ahead, default=steps))
@@ -229,12 +234,18 @@ def _advance(records: Sequence[Records], taken: list[Position], limit: int) -> l
                 interruption.check()
                 if _is_due(records[0].run, stop):
                     ahead = _validated(group, ahead, bar)
+                over = any(
+                    _is_over(each.run, replace(position, step=ahead.step))
+                    for each, position in zip(records, ahead.positions, strict=True)
+                )
                 minutes = (time.monotonic() - saved) / 60
                 due = stop % settings.checkpoint_every == 0
                 late = due and processes.agreed(minutes >= settings.checkpoint_minutes)
-                if late or stop == limit:
+                if late or stop == limit or over:
                     save()
                     saved = time.monotonic()
+                if over:  # of a seed; the others go on without it
+                    break
         except Interrupted as error:
             bar.close()
             save()
@@ -348,6 +359,15 @@ def _is_due(run: Run, step: int) -> bool:
     """Whether the student is validated after that many steps."""
     train = run.config.train
     return step > 0 and (step % train.evaluate_every == 0 or step == train.steps)
+
+
+def _is_over(run: Run, position: Position) -> bool:
+    """Whether a run has taken its steps, or validation found no better student for too long."""
+    train, step = run.config.train, position.step
+    if step >= train.steps:
+        return True
+    waited = (position.validated - position.best.step) // train.evaluate_every
+    return 0 < train.patience <= waited and position.validated == step
 
 
 def _validated(group: Group, ahead: _Ahead, bar: tqdm.tqdm) -> _Ahead:

@@ -43,7 +43,7 @@ def finish(run: Run, position: Position, *, timed: bool = True) -> dict[str, Any
     Returns:
       The summary, as `summary.json` has it; {} in all but the first of several processes.
     """
-    workdir, steps = run.workdir, run.config.train.steps
+    workdir, steps = run.workdir, position.step
     with interruption.polling():
         questions = len(run.corpus.examples['test'])
         _say(f'testing on {questions} questions')
@@ -254,7 +254,7 @@ def summarize(
         'dataset': config.data.name,
         'student': student_name(config),
         'seed': config.seed,
-        'steps': config.train.steps,
+        'steps': position.step,
         'best_step': best.step,
         'validation_accuracy': best.accuracy,
         'test_accuracy': ratio.value,

@@ -253,9 +253,12 @@ def _located(tree: dict[str, Any]) -> dict[str, Any]:
 
 def _bound(tree: dict[str, Any]) -> dict[str, Any]:
     """The fields that a run is bound to, by their dotted names."""
+    flat = flatten(tree)
+    if flat.get('train.epochs'):
+        flat.pop('train.steps', None)  # which follow from the data
     return {
         name: value
-        for name, value in flatten(tree).items()
+        for name, value in flat.items()
         if name.partition('.')[0] not in _APART and name not in _FREE
     }
 
