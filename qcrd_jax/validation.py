@@ -15,7 +15,7 @@ from qcrd_jax.data.tagging import TaggerName
 from qcrd_jax.errors import InputError
 from qcrd_jax.methods.host_scores import ScoresSource
 from qcrd_jax.methods.objectives import DecayEvery
-from qcrd_jax.methods.optimizers import Schedule
+from qcrd_jax.methods.optimizers import Schedule, check_warmup
 from qcrd_jax.methods.table import METHODS, NegativesSource
 from qcrd_jax.models.architectures import SIZES
 
@@ -205,25 +205,11 @@ def validate(config: config_dict.ConfigDict) -> None:
             )
 
 
-def check_warmup(config: config_dict.ConfigDict) -> None:
-    """Refuses a warm-up that is longer than the run.
-
-    Raises:
-      InputError: naming both.
-    """
-    warmup, steps = config.optimizer.warmup_steps, config.train.steps
-    if warmup > steps:
-        raise InputError(
-            f'--config.optimizer.warmup_steps: expected at most train.steps ({steps}), got '
-            f'{warmup}.'
-        )
-
-
 def _check_sense(config: config_dict.ConfigDict) -> None:
     """Refuses fields that are right by themselves and mean nothing together."""
     data = config.data
     if not config.train.epochs:  # which the data makes steps of
-        check_warmup(config)
+        check_warmup(config.optimizer.warmup_steps, config.train.steps)
     if DATASETS[data.name].generator:
         for name in ('source', 'teacher_samples'):
             if data[name]:

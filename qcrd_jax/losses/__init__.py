@@ -4,7 +4,8 @@ Nothing here knows a model, a config or a random key: bring logits or cross-entr
 student, scores from any discriminator. Shapes: `B` questions, `R` rationales of a question (`M`
 positive, `K` negative), `T` target tokens, `L` label tokens, `V` vocabulary. Cross-entropies are in
 nats. Masks are bool, True is real. Inputs of any float type are widened to float32 first, and no
-mask makes a NaN, in values or in gradients.
+mask makes a NaN, in values or in gradients. Arrays whose shapes do not belong together are a
+ValueError that names the argument; nothing broadcasts.
 
 References: QCRD is Wang et al., "Quality-guided Contrastive Rationale Distillation for Large
 Language Models", EMNLP 2025; equation and table numbers are its own. DSS is Hsieh et al., 2023
@@ -13,6 +14,7 @@ Language Models", EMNLP 2025; equation and table numbers are its own. DSS is Hsi
 
 from qcrd_jax.losses.baselines import (
     MUTUAL_INFORMATION_VARIANTS,
+    MutualInformationVariant,
     dss_loss,
     mutual_information_loss,
     pooled_mutual_information,
@@ -22,6 +24,8 @@ from qcrd_jax.losses.contrastive import (
     SELECTING_SCHEMES,
     SIDES,
     ContrastiveLoss,
+    Scheme,
+    Side,
     contrastive_loss,
     margin_loss,
     rationale_weights,
@@ -30,6 +34,7 @@ from qcrd_jax.losses.contrastive import (
 )
 from qcrd_jax.losses.discriminator import (
     DISCRIMINATOR_LOSSES,
+    DiscriminatorLoss,
     DiscriminatorTerms,
     discriminator_loss,
 )
@@ -60,7 +65,11 @@ __all__ = [
     'SELECTING_SCHEMES',
     'SIDES',
     'ContrastiveLoss',
+    'DiscriminatorLoss',
     'DiscriminatorTerms',
+    'MutualInformationVariant',
+    'Scheme',
+    'Side',
     'advantage_weights',
     'contrastive_loss',
     'discriminator_loss',

@@ -1,15 +1,23 @@
 """The losses of the baselines: Distilling step-by-step, and MI's extra term."""
 
+from typing import Literal, get_args
+
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-MUTUAL_INFORMATION_VARIANTS = ('official', 'masked')
+from qcrd_jax.losses.shapes import checked
+
+MutualInformationVariant = Literal['official', 'masked']
+MUTUAL_INFORMATION_VARIANTS: tuple[MutualInformationVariant, ...] = get_args(
+    MutualInformationVariant
+)
 
 _FLOOR = 1e-7  # probabilities are kept this far from 0 before a logarithm
 
 
+@checked
 def dss_loss(
     prediction: Float[Array, ''], explanation: Float[Array, ''], *, alpha: float = 0.5
 ) -> Float[Array, '']:
@@ -23,13 +31,14 @@ def dss_loss(
     return alpha * prediction + (1.0 - alpha) * explanation
 
 
+@checked
 def mutual_information_loss(
     explain_logits: Float[Array, 'B T V'],
     predict_logits: Float[Array, 'B L V'],
     explain_mask: Bool[Array, 'B T'],
     predict_mask: Bool[Array, 'B L'],
     *,
-    variant: str = 'official',
+    variant: MutualInformationVariant = 'official',
 ) -> Float[Array, ' B']:
     """The extra term of MI, per question: the rationale task should foresee the label's words.
 
@@ -61,8 +70,12 @@ def mutual_information_loss(
     )
 
 
+@checked
 def pooled_mutual_information(
-    explain: Float[Array, '*batch V'], predict: Float[Array, '*batch V'], *, variant: str
+    explain: Float[Array, '*batch V'],
+    predict: Float[Array, '*batch V'],
+    *,
+    variant: MutualInformationVariant,
 ) -> Float[Array, '*batch']:
     """`mutual_information_loss` of what is pooled already, as `max_probabilities` does it.
 

@@ -2,16 +2,20 @@
 
 import functools
 import operator
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-SELECTING_SCHEMES = ('min_max', 'max_min', 'sampling')  # one rationale of each kind per question
-SCHEMES = (*SELECTING_SCHEMES, 'mean', 'weighted_mean')
-SIDES = ('positive', 'negative')
+from qcrd_jax.losses.shapes import checked
+
+Scheme = Literal['min_max', 'max_min', 'sampling', 'mean', 'weighted_mean']
+Side = Literal['positive', 'negative']
+SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
+SELECTING_SCHEMES = SCHEMES[:3]  # one rationale of each kind per question
+SIDES: tuple[Side, ...] = get_args(Side)
 
 
 class ContrastiveLoss(NamedTuple):
@@ -22,6 +26,7 @@ class ContrastiveLoss(NamedTuple):
     negative: Float[Array, ' B']  # <= 0, nats beyond the margin
 
 
+@checked
 def margin_loss(losses: Float[Array, '*shape'], *, margin: float) -> Float[Array, '*shape']:
     """min(l - delta, 0) of section 3.3.2: a negative harder than the margin is inert.
 
@@ -34,12 +39,13 @@ def margin_loss(losses: Float[Array, '*shape'], *, margin: float) -> Float[Array
     return jnp.where(losses < margin, losses - margin, 0.0)
 
 
+@checked
 def select(
     losses: Float[Array, 'B R'],
     mask: Bool[Array, 'B R'],
     *,
-    scheme: str,
-    side: str,
+    scheme: Scheme,
+    side: Side,
     draws: Float[Array, 'B R'] | None = None,
 ) -> Int[Array, ' B']:
     """Which rationale of each question a selecting scheme takes (section 5.1); ties: the first.
@@ -76,13 +82,14 @@ def select(
     return jnp.argmax(jnp.where(mask, preference, -jnp.inf), axis=-1).astype(jnp.int32)
 
 
+@checked
 def rationale_weights(
     losses: Float[Array, 'B R'],
     quality: Float[Array, 'B R'],
     mask: Bool[Array, 'B R'],
     *,
-    scheme: str,
-    side: str,
+    scheme: Scheme,
+    side: Side,
     draws: Float[Array, 'B R'] | None = None,
 ) -> Float[Array, 'B R']:
     """The constants w of a many-to-one scheme: its loss for question i is `sum_r w_ir * l_ir`.
@@ -121,6 +128,7 @@ def rationale_weights(
     return lax.stop_gradient(jnp.where(mask, weights, 0.0))
 
 
+@checked
 def contrastive_loss(
     positive_losses: Float[Array, 'B M'],
     negative_losses: Float[Array, 'B K'],
@@ -131,7 +139,7 @@ def contrastive_loss(
     *,
     beta: float = 0.2,
     margin: float = 3.0,
-    scheme: str = 'min_max',
+    scheme: Scheme = 'min_max',
     positive_draws: Float[Array, 'B M'] | None = None,
     negative_draws: Float[Array, 'B K'] | None = None,
 ) -> ContrastiveLoss:
@@ -193,6 +201,7 @@ def contrastive_loss(
     return ContrastiveLoss(positive - beta * negative, positive, negative)
 
 
+@checked
 def total_loss(
     prediction: Float[Array, ''] | None = None,
     contrastive: Float[Array, ''] | None = None,

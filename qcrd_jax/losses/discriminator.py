@@ -1,11 +1,14 @@
 """The discriminator's loss (eq. 2) and its named alternatives."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-DISCRIMINATOR_LOSSES = ('ratio', 'info_nce', 'bce')
+from qcrd_jax.losses.shapes import checked
+
+DiscriminatorLoss = Literal['ratio', 'info_nce', 'bce']
+DISCRIMINATOR_LOSSES: tuple[DiscriminatorLoss, ...] = get_args(DiscriminatorLoss)
 
 _FLOOR = 1e-7  # scores are kept this far from 0 and 1 before a logarithm
 
@@ -17,13 +20,14 @@ class DiscriminatorTerms(NamedTuple):
     valid: Bool[Array, ' B']
 
 
+@checked
 def discriminator_loss(
     positive_scores: Float[Array, 'B M'],
     negative_scores: Float[Array, 'B K'],
     positive_mask: Bool[Array, 'B M'],
     negative_mask: Bool[Array, 'B K'],
     *,
-    kind: str = 'ratio',
+    kind: DiscriminatorLoss = 'ratio',
 ) -> DiscriminatorTerms:
     """L_D of eq. 2, per question; reduce with `masked_mean(loss, valid & example_mask)`.
 

@@ -13,10 +13,12 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from qcrd_jax.losses.shapes import checked
+
 LOGITS_AT_ONCE = 2**24  # of float32: 64 MiB
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+@checked
 def linear_cross_entropy(
     states: Float[Array, '*batch T D'],
     table: Float[Array, 'V D'],
@@ -38,6 +40,11 @@ def linear_cross_entropy(
     >>> linear_cross_entropy(states, table, jnp.array([[2, 0]])).round(4)  # log 4
     Array([[1.3863, 1.3863]], dtype=float32)
     """
+    return _linear_cross_entropy(states, table, targets, at_once)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _linear_cross_entropy(states, table, targets, at_once):
     return _forward(states, table, targets, at_once)[0]
 
 
@@ -80,9 +87,10 @@ def _backward(at_once, residuals, cotangent):
     return of_states, of_table.astype(table.dtype), np.zeros(targets.shape, jax.dtypes.float0)
 
 
-linear_cross_entropy.defvjp(_forward, _backward)
+_linear_cross_entropy.defvjp(_forward, _backward)
 
 
+@checked
 def max_probabilities(
     states: Float[Array, '*batch T D'],
     table: Float[Array, 'V D'],

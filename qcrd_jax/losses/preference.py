@@ -14,10 +14,13 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
+from qcrd_jax.losses.shapes import checked
+
 _CLOSEST = 1e-6  # that a log-probability comes to 0 where log(1 - p) is taken
 _LOWEST = -1e30  # a logit that leaves no probability
 
 
+@checked
 def redi_loss(
     positive: Float[Array, '*pairs'], negative: Float[Array, '*pairs'], *, alpha: float = 0.8
 ) -> Float[Array, '*pairs']:
@@ -39,6 +42,7 @@ def redi_loss(
     return -positive + alpha * negative
 
 
+@checked
 def dpo_loss(
     positive: Float[Array, '*pairs'],
     negative: Float[Array, '*pairs'],
@@ -70,6 +74,7 @@ def dpo_loss(
     return -(1 - smoothing) * jax.nn.log_sigmoid(wide) - smoothing * jax.nn.log_sigmoid(-wide)
 
 
+@checked
 def spin_loss(
     real: Float[Array, '*pairs'],
     generated: Float[Array, '*pairs'],
@@ -94,6 +99,7 @@ def spin_loss(
     return dpo_loss(real, generated, opponent_real, opponent_generated, beta=scale)
 
 
+@checked
 def simpo_loss(
     positive: Float[Array, '*pairs'],
     negative: Float[Array, '*pairs'],
@@ -120,6 +126,7 @@ def simpo_loss(
     return -jax.nn.log_sigmoid(beta * (positive - negative - gamma_ratio))
 
 
+@checked
 def orpo_loss(
     positive: Float[Array, '*pairs'], negative: Float[Array, '*pairs']
 ) -> Float[Array, '*pairs']:
@@ -141,6 +148,7 @@ def orpo_loss(
     return -jax.nn.log_sigmoid(odds[0] - odds[1])
 
 
+@checked
 def kto_loss(
     rewards: Float[Array, '*answers'],
     divergence: Float[Array, ''],
@@ -167,6 +175,7 @@ def kto_loss(
     return 1.0 - jax.nn.sigmoid(distance if desirable else -distance)
 
 
+@checked
 def kto_divergence(
     rewards: Float[Array, '*answers'], mask: Bool[Array, '*answers']
 ) -> Float[Array, '']:
@@ -184,6 +193,7 @@ def kto_divergence(
     return lax.stop_gradient(jnp.maximum(total / jnp.maximum(jnp.sum(mask), 1), 0.0))
 
 
+@checked
 def unlikelihood_loss(
     tokens: Float[Array, '*answers T'], mask: Bool[Array, '*answers T']
 ) -> Float[Array, '*answers']:
@@ -205,6 +215,7 @@ def unlikelihood_loss(
     return total / jnp.maximum(jnp.sum(mask, axis=-1), 1)
 
 
+@checked
 def advantage_weights(
     rewards: Float[Array, '*batch R'], mask: Bool[Array, '*batch R'], *, temperature: float = 1.0
 ) -> Float[Array, '*batch R']:

@@ -4,7 +4,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from qcrd_jax.losses.shapes import checked
 
+
+@checked
 def masked_mean(values: Float[Array, '*shape'], mask: Bool[Array, '*shape']) -> Float[Array, '']:
     """Mean of the values that the mask keeps; 0 where it keeps none.
 
@@ -15,6 +18,7 @@ def masked_mean(values: Float[Array, '*shape'], mask: Bool[Array, '*shape']) -> 
     return total / jnp.maximum(jnp.sum(mask), 1)
 
 
+@checked
 def token_cross_entropy(
     logits: Float[Array, '*batch V'], targets: Int[Array, '*batch']
 ) -> Float[Array, '*batch']:
@@ -32,6 +36,7 @@ def token_cross_entropy(
     return jax.nn.logsumexp(logits, axis=-1) - target_logits
 
 
+@checked
 def sequence_cross_entropy(
     logits: Float[Array, '*batch T V'],
     targets: Int[Array, '*batch T'],
@@ -50,6 +55,7 @@ def sequence_cross_entropy(
     return sequence_mean(token_cross_entropy(logits, targets), mask)
 
 
+@checked
 def sequence_mean(
     token_losses: Float[Array, '*batch T'], mask: Bool[Array, '*batch T']
 ) -> Float[Array, '*batch']:
@@ -62,6 +68,7 @@ def sequence_mean(
     return total / jnp.maximum(jnp.sum(mask, axis=-1), 1)
 
 
+@checked
 def seq2seq_loss(
     logits: Float[Array, '*batch T V'],
     targets: Int[Array, '*batch T'],

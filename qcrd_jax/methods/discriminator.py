@@ -34,7 +34,7 @@ def make_discriminator_step(
     discriminator: Discriminator,
     optimizer: optax.GradientTransformation,
     *,
-    kind: str = 'ratio',
+    kind: losses.DiscriminatorLoss = 'ratio',
     shards: int = 1,
 ) -> Callable[..., tuple[DiscriminatorState, Metrics]]:
     """One pretraining step on `positive_ids` and (augmented) `negative_ids` (A.3).
@@ -73,7 +73,7 @@ def update_discriminator(
     *,
     due: Bool[Array, ''],
     alpha: Float[Array, ''],
-    kind: str,
+    kind: losses.DiscriminatorLoss,
     shards: int = 1,
 ) -> tuple[DiscriminatorState, Metrics]:
     """The online update, alpha_3 L_D of eq. 8, where it is due (section 3.3.1)."""
@@ -107,7 +107,7 @@ class _Learner:
     """
 
     discriminator: Discriminator
-    kind: str
+    kind: losses.DiscriminatorLoss
     count: int
     length: int | None = None
     shards: int = 1

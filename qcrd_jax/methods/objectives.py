@@ -33,8 +33,8 @@ class Contrast:
     decay_every: DecayEvery = 'update'
     beta: float = 0.2
     margin: float = 3.0
-    scheme: str = 'min_max'
-    discriminator_loss: str = 'ratio'
+    scheme: losses.Scheme = 'min_max'
+    discriminator_loss: losses.DiscriminatorLoss = 'ratio'
     update_every: int = 100  # steps between updates of the discriminator; 0: never
     teacher_negatives: bool = False  # contrast the teacher's negatives too (Table A3, "SC")
 
@@ -44,7 +44,7 @@ class MutualInformation:
     """MI's extra term (Chen et al., 2024): `losses.mutual_information_loss` times a weight."""
 
     weight: float = 0.1
-    variant: str = 'official'  # official | masked
+    variant: losses.MutualInformationVariant = 'official'  # official | masked
 
 
 class Decoded(NamedTuple):
@@ -188,7 +188,11 @@ class Choice(NamedTuple):
 
     @classmethod
     def of(
-        cls, key: Key[Array, ''], positives: Rationales, negatives: Rationales, scheme: str
+        cls,
+        key: Key[Array, ''],
+        positives: Rationales,
+        negatives: Rationales,
+        scheme: losses.Scheme,
     ) -> 'Choice':
         """Returns the draws of a batch."""
         if scheme != 'sampling':
@@ -207,7 +211,7 @@ def select_rationales(
     contrast: Contrast,
     choice: Choice,
     pad_id: int,
-) -> tuple[Rationales, Rationales, str]:
+) -> tuple[Rationales, Rationales, losses.Scheme]:
     """Leaves the rationales that carry gradient, and the scheme that is left for them.
 
     Under a selecting scheme (min-max, eqs. 4-7) one positive and one negative of a question carry
@@ -244,7 +248,7 @@ class Selected(NamedTuple):
     rationales: Decoded  # the positives, then the negatives
     positives: Rationales
     negatives: Rationales
-    scheme: str  # that of `select_rationales`
+    scheme: losses.Scheme  # that of `select_rationales`
 
 
 def decode_selected(
@@ -291,7 +295,7 @@ def contrast_rationales(
     positives: Rationales,
     negatives: Rationales,
     contrast: Contrast,
-    scheme: str,
+    scheme: losses.Scheme,
 ) -> tuple[Float[Array, ' B'], Metrics]:
     """L_cl per question.
 

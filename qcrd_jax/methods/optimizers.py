@@ -8,9 +8,23 @@ import optax
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
+from qcrd_jax.errors import InputError
 from qcrd_jax.models.protocol import Params
 
 Schedule = Literal['linear', 'constant']
+
+
+def check_warmup(warmup_steps: int, steps: int) -> None:
+    """Refuses a warm-up that is longer than the run.
+
+    Raises:
+      InputError: naming both.
+    """
+    if warmup_steps > steps:
+        raise InputError(
+            f'--config.optimizer.warmup_steps: expected at most train.steps ({steps}), got '
+            f'{warmup_steps}.'
+        )
 
 
 def learning_rate_schedule(

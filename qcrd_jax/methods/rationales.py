@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from qcrd_jax.losses.contrastive import select
+from qcrd_jax.losses.contrastive import Scheme, Side, select
 
 Batch = dict[str, Any]  # as qcrd_jax.data.batches makes them, arrays of a device or of NumPy
 
@@ -87,8 +87,8 @@ def fitted(rationales: Rationales, length: int, pad_id: int) -> Rationales:
 def choose(
     rationales: Rationales,
     values: Float[Array, 'B R'],
-    scheme: str,
-    side: str,
+    scheme: Scheme,
+    side: Side,
     draws: Float[Array, 'B R'] | None,
 ) -> Rationales:
     """The one rationale per question that the scheme selects, where there are several."""

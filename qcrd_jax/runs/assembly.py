@@ -14,7 +14,6 @@ import optax
 from absl import logging
 from ml_collections import config_dict
 
-from qcrd_jax import validation
 from qcrd_jax.data import corpus
 from qcrd_jax.data import tokenizer as tokenizers
 from qcrd_jax.data.corpus import Corpus
@@ -84,7 +83,7 @@ def _with_steps(config: config_dict.ConfigDict, data: Corpus) -> config_dict.Con
     questions = len(data.encoded['train'])
     own = config.copy_and_resolve_references()
     own.train.steps = max(1, math.ceil(train.epochs * questions / train.batch_size))
-    validation.check_warmup(own)
+    optimizers.check_warmup(own.optimizer.warmup_steps, own.train.steps)
     return own
 
 

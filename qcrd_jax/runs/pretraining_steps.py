@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import optax
 
+from qcrd_jax import losses
 from qcrd_jax.data.batches import BatchStream
 from qcrd_jax.methods.discriminator import joined_length, make_discriminator_step
 from qcrd_jax.models.discriminator import Discriminator
@@ -18,7 +19,7 @@ from qcrd_jax.placement import Placement
 def compiled(
     discriminator: Discriminator,
     optimizer: optax.GradientTransformation,
-    kind: str,
+    kind: losses.DiscriminatorLoss,
     several: bool,
     placement: Placement,
 ) -> Any:

@@ -340,9 +340,6 @@ def test_total_and_dss_weights():
     [
         lambda x, m: losses.select(x, m, scheme='mean', side='positive'),
         lambda x, m: losses.select(x, m, scheme='sampling', side='positive'),
-        lambda x, m: losses.select(x, m, scheme='min_max', side='left'),
-        lambda x, m: losses.rationale_weights(x, x, m, scheme='best', side='positive'),
-        lambda x, m: losses.discriminator_loss(x, x, m, m, kind='hinge'),
     ],
 )
 def test_unknown_names_are_refused(call):
