@@ -23,6 +23,8 @@ from jaxtyping import Array, Int
 
 from qcrd_jax.models.protocol import Params
 
+__all__ = ['Ring']
+
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=['slots'], meta_fields=[])
 @dataclasses.dataclass(frozen=True)

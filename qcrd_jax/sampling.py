@@ -15,6 +15,8 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from qcrd_jax.models.protocol import Context, Params, Student
 
+__all__ = ['Samples', 'draw', 'generate', 'sample', 'sample_each', 'sequence_keys']
+
 
 class Samples(NamedTuple):
     """Decoded sequences; a sequence ends with its EOS, or at the maximal length without one."""
@@ -46,6 +48,38 @@ def sequence_keys(key: Key[Array, ''], rows: Int[Array, ' B'], count: int) -> Ke
         return jax.random.fold_in(jax.random.fold_in(key, row), index)
 
     return jax.vmap(lambda row: jax.vmap(lambda i: fold(row, i))(jnp.arange(count)))(rows)
+
+
+def generate(
+    student: Student,
+    params: Params,
+    prompts: Int[Array, 'B S'],
+    key: Key[Array, ''],
+    *,
+    max_length: int,
+    temperature: float = 0.0,
+    count: int = 1,
+) -> Samples:
+    """Encodes prompts and decodes `count` sequences for each, with one key for all of them.
+
+    Args:
+      student: the model.
+      params: its parameters.
+      prompts: token ids, filled up with the student's pad id.
+      key: the draws of question i are those of its number, i.
+      max_length: tokens decoded at most, EOS included.
+      temperature: the logits are divided by it; 0 decodes greedily.
+      count: sequences per question.
+
+    Returns:
+      `Samples` of shape [B, count, max_length].
+
+    Raises:
+      ValueError: as `sample`.
+    """
+    context = student.encode(params, prompts, prompts != student.pad_id)
+    keys = sequence_keys(key, jnp.arange(prompts.shape[0]), count)
+    return sample(student, params, context, keys, max_length=max_length, temperature=temperature)
 
 
 def sample(

@@ -15,7 +15,7 @@ PACKAGE = REPOSITORY / 'qcrd_jax'
 
 # From top to bottom: a room imports from rooms above it, and from its own.
 ROOMS = (
-    ('errors', 'interruption', 'strict', 'writing', 'files', 'sums', 'bars', 'syntax'),
+    ('errors', 'interruption', 'strict', 'writing', 'files', 'sums', 'bars', 'syntax', 'lazy'),
     ('losses',),
     ('models',),
     ('ring', 'sampling', 'placement', 'processes'),

@@ -219,6 +219,18 @@ def test_bad_options_are_refused(params, options):
         draw(params, QUESTIONS, keys, **({'max_length': 2, 'temperature': 1.0} | options))
 
 
+def test_one_key_serves_all_questions(params):
+    samples = sampling.generate(
+        STUDENT, params, QUESTIONS, jax.random.key(5), max_length=4, temperature=1.3, count=2
+    )
+    keys = sampling.sequence_keys(jax.random.key(5), jnp.arange(3), 2)
+    expected = draw(params, QUESTIONS, keys, 4, 1.3)
+    np.testing.assert_array_equal(samples.ids, expected.ids)
+    assert samples.ids.shape == (3, 2, 4)
+    greedy = sampling.generate(STUDENT, params, QUESTIONS, jax.random.key(5), max_length=4)
+    np.testing.assert_array_equal(greedy.ids, draw(params, QUESTIONS, keys[:, :1], 4, 0.0).ids)
+
+
 def test_a_limit_cuts_a_question_and_changes_nothing_before_it(params):
     keys = sampling.sequence_keys(jax.random.key(5), jnp.arange(3), 4)
     contexts, limits = encode(params, QUESTIONS), jnp.array([1, 3, 9])
