@@ -9,8 +9,9 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INSTALLED_TEST := $(VENV)/.installed-test
 INSTALLED_GGUF := $(VENV)/.installed-gguf
+INSTALLED_DOCS := $(VENV)/.installed-docs
 
-.PHONY: help install demo smollm2 test lint bench bench-gpu study-gpu bench-run soak
+.PHONY: help install demo smollm2 test lint docs bench bench-gpu study-gpu bench-run soak
 .DEFAULT_GOAL := help
 
 help:  ## say what there is
@@ -31,6 +32,9 @@ lint: $(INSTALLED_TEST)  ## check style, docstrings, formatting and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/pyright --project pyproject.toml --pythonpath $(BIN)/python
+
+docs: $(INSTALLED_DOCS)  ## build the site of the documentation, build/docs/index.html; a warning is an error
+	$(BIN)/sphinx-build -W --keep-going -b html docs build/docs
 
 bench: $(INSTALLED)  ## time a step of every method (ARGS='--size base --dtype bfloat16')
 	for method in finetune dss qcrd; do \
@@ -75,4 +79,8 @@ $(INSTALLED_TEST): $(INSTALLED)
 
 $(INSTALLED_GGUF): $(INSTALLED)
 	$(BIN)/python -m pip install --editable '.[gguf]'
+	@touch $@
+
+$(INSTALLED_DOCS): $(INSTALLED)
+	$(BIN)/python -m pip install --editable '.[docs]'
 	@touch $@

@@ -178,10 +178,8 @@ def _train() -> config_dict.ConfigDict:
     train = config_dict.ConfigDict()
     train.steps = 10000  # optimiser steps (section 4.1)
     train.epochs = 0.0  # passes over the training questions, in place of `steps`; 0: `steps` counts
-    train.patience = (
-        0  # validations in a row without a better student, after which the run ends; 0:
-    )
-    # it takes all its steps
+    train.patience = 0  # validations in a row without a better student after which the run ends;
+    # 0: it takes all its steps
     train.batch_size = 8  # questions (section 4.1)
     train.log_every = 50  # steps between lines of metrics.jsonl
     train.evaluate_every = 500  # steps between validations

@@ -47,7 +47,7 @@ def described(config: config_dict.ConfigDict) -> list[Field]:
 
 
 def text(config: config_dict.ConfigDict) -> str:
-    """Returns what `--mode=config` prints: a line for each field, those that differ marked by *."""
+    """Returns what `--mode=config` prints: a line for each field, `*` at those that differ."""
     lines = []
     for field in described(config):
         differs = field.value != field.default

@@ -73,7 +73,7 @@ class ExampleStream:
 SPLITS = ('train', 'validation', 'test')
 
 Splits = dict[str, Sequence[Example]]
-"""The examples of a dataset by split: 'train', 'validation' and 'test'."""
+"""The examples of a dataset by split, which is 'train', 'validation' or 'test'."""
 
 SourceSplits = dict[str, Sequence[Example] | ExampleStream]
 """The same as a source has them, where 'validation' may be missing."""

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Int
 from scipy import stats
 
 LEVEL, POWER = 0.05, 0.8
-"""Of the two-sided tests: probability of a difference where none is, and of finding one."""
+"""Of the two-sided tests, the probability of a difference where none is, and of finding one."""
 
 
 def discordance(
@@ -73,8 +73,8 @@ def detectable_difference(
       ValueError: if an argument is out of its range.
 
     References:
-      Miettinen, The matched pairs design in the case of all-or-none responses (1968).
-      Connor, Sample size for testing differences in proportions for the paired-sample design
+      - Miettinen, The matched pairs design in the case of all-or-none responses (1968).
+      - Connor, Sample size for testing differences in proportions for the paired-sample design
         (1987).
 
     Examples:

@@ -97,7 +97,7 @@ def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> MeanI
       ValueError: if there is no value, or one is not finite.
 
     References:
-      Student, The probable error of a mean (1908).
+      - Student, The probable error of a mean (1908).
 
     Examples:
       >>> mean, half_width = mean_interval([60.0, 62.0, 64.0])
@@ -138,16 +138,16 @@ def mcnemar(
       second: the same of the second method.
 
     Returns:
-      the probability of a |D| at least as large; 1 where the methods differ on no question.
+      the probability of a `|D|` at least as large; 1 where the methods differ on no question.
 
     Raises:
       ValueError: if the shapes differ.
 
     References:
-      McNemar, Note on the sampling error of the difference between correlated proportions or
+      - McNemar, Note on the sampling error of the difference between correlated proportions or
         percentages (1947).
-      Obuchowski, On the comparison of correlated proportions for clustered data (1998).
-      Durkalski, Palesch, Lipsitz and Rust, Analysis of clustered matched-pair data (2003).
+      - Obuchowski, On the comparison of correlated proportions for clustered data (1998).
+      - Durkalski, Palesch, Lipsitz and Rust, Analysis of clustered matched-pair data (2003).
 
     Examples:
       >>> all_right, all_wrong = np.ones((1, 5), bool), np.zeros((1, 5), bool)
@@ -206,9 +206,9 @@ def paired_bootstrap(
       ValueError: if the shapes differ, or there is nothing to draw from.
 
     References:
-      Efron and Tibshirani, An introduction to the bootstrap (1993).
-      Davison and Hinkley, Bootstrap methods and their application (1997), section 4.2.
-      Owen, The pigeonhole bootstrap (2007).
+      - Efron and Tibshirani, An introduction to the bootstrap (1993).
+      - Davison and Hinkley, Bootstrap methods and their application (1997), section 4.2.
+      - Owen, The pigeonhole bootstrap (2007).
 
     Examples:
       >>> right = np.arange(100) < 70
@@ -284,11 +284,11 @@ def fold_interval(
       ValueError: if there are fewer than two.
 
     References:
-      Nadeau and Bengio, Inference for the generalization error (2003).
-      Bengio and Grandvalet, No unbiased estimator of the variance of K-fold cross-validation
+      - Nadeau and Bengio, Inference for the generalization error (2003).
+      - Bengio and Grandvalet, No unbiased estimator of the variance of K-fold cross-validation
         (2004).
-      Bouckaert and Frank, Evaluating the replicability of significance tests for comparing learning
-        algorithms (2004).
+      - Bouckaert and Frank, Evaluating the replicability of significance tests for comparing
+        learning algorithms (2004).
 
     Examples:
       >>> test = fold_interval(np.array([0.03, 0.01, 0.02, 0.04, 0.0]))
@@ -319,7 +319,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
       ValueError: if one is not in [0, 1].
 
     References:
-      Holm, A simple sequentially rejective multiple test procedure (1979).
+      - Holm, A simple sequentially rejective multiple test procedure (1979).
 
     Examples:
       >>> holm([0.03, 0.01, 0.04])

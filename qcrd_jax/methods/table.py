@@ -348,4 +348,4 @@ METHODS: dict[str, Entry] = {
     'unlikelihood': _rival('Unlikelihood', 'unlikelihood'),
     'advdistill': Entry('AdvDistill', _advantage, _reads_advantage, positives=None, scores=True),
 }
-"""Every method by its name in a configuration: the paper's (sections 4.1 and A.4), and rivals."""
+"""Every method by its name in a configuration, the paper's (sections 4.1 and A.4) and rivals."""
