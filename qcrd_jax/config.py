@@ -197,6 +197,7 @@ def _train() -> config_dict.ConfigDict:
     train.keep_state = False  # keep ring and moments in the last checkpoint of a finished run
     train.share_pretraining = True  # keep the pretrained discriminator in `data.cache`, where that
     # is named, for runs that would pretrain the same; it takes 12 bytes a parameter
+    train.wandb = ''  # project of Weights & Biases that gets the numbers too; '': none
     train.deterministic = False  # the same bits from every run on a GPU, at a price in time
     return train
 

@@ -137,6 +137,7 @@ def test_every_number_and_every_name_of_a_kind_is_checked():
         'student.tokenizer',
         'discriminator.pretrained',
         'negatives.fixed',
+        'train.wandb',
         'teacher.base_url',
         'teacher.model',
         'teacher.key_variable',

@@ -30,7 +30,7 @@ COUNTING = ('qcrd_jax.data.sources.builders', 'qcrd_jax.data.summary')
 # or at the end.
 _APART = (
     'seed', 'data.fold', 'reproduce', 'teacher', 'judge', 'pairs', 'data.cache',
-    'train.restart', 'train.keep_state', 'train.share_pretraining', 'mesh',
+    'train.restart', 'train.keep_state', 'train.share_pretraining', 'train.wandb', 'mesh',
 )  # fmt: skip
 
 # What changes no number of a run. `train.log_every` and `train.checkpoint_every` do not belong

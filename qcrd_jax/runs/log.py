@@ -11,6 +11,7 @@ from absl import logging
 from qcrd_jax import files
 from qcrd_jax.errors import InputError
 from qcrd_jax.runs.events import Events
+from qcrd_jax.runs.wandb_run import WandbRun
 
 _NAME = 'metrics.jsonl'
 _TEST = b'{"phase": "test"'  # how a line begins that is logged after the last step
@@ -37,7 +38,13 @@ class MetricsLog:
     It begins where the log of the workdir ends.
     """
 
-    def __init__(self, workdir: pathlib.Path):
+    def __init__(self, workdir: pathlib.Path, project: str = ''):
+        """Opens the log.
+
+        Args:
+          workdir: of the run.
+          project: of Weights & Biases, which gets the same numbers; '': none.
+        """
         self._path = pathlib.Path(workdir) / _NAME
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._open()
@@ -46,6 +53,7 @@ class MetricsLog:
         self._events: dict[str, Events] = {}
         self._events_folder = pathlib.Path(workdir) / 'tensorboard'
         self._purge_step = 0
+        self._wandb = WandbRun(project, workdir) if project else None
 
     def __enter__(self) -> 'MetricsLog':
         return self
@@ -58,6 +66,8 @@ class MetricsLog:
         self._file.close()
         for events in self._events.values():
             events.close()
+        if self._wandb is not None:
+            self._wandb.close()
 
     def rewind(self, mark: Mark) -> None:
         """Goes back to a mark, at which a run resumes; before anything is written.
@@ -98,6 +108,8 @@ class MetricsLog:
             if isinstance(value, int | float) and not isinstance(value, bool)
         }
         self._events[phase].write(step, numbers)
+        if self._wandb is not None:
+            self._wandb.write(phase, step, numbers)
 
 
 class NoLog(MetricsLog):
@@ -120,12 +132,13 @@ class NoLog(MetricsLog):
         """Does nothing."""
 
 
-def reopened(workdir: pathlib.Path, step: int) -> MetricsLog:
+def reopened(workdir: pathlib.Path, step: int, project: str = '') -> MetricsLog:
     """Opens the log of a run that has taken its last step, to log its test; an earlier one goes.
 
     Args:
       workdir: of the run.
       step: the last one.
+      project: as `MetricsLog` has it.
     """
     path, digest, size = pathlib.Path(workdir) / _NAME, hashlib.sha256(), 0
     for line in path.read_bytes().splitlines(keepends=True) if path.exists() else []:
@@ -133,7 +146,7 @@ def reopened(workdir: pathlib.Path, step: int) -> MetricsLog:
             break
         digest.update(line)
         size += len(line)
-    log = MetricsLog(workdir)
+    log = MetricsLog(workdir, project)
     log.rewind(Mark(step, size, digest.hexdigest()))
     return log
 

@@ -124,7 +124,8 @@ def _opened(stack: contextlib.ExitStack, run: Run) -> tuple[Records, _Begun]:
     with contextlib.ExitStack() as own:
         checkpointer = own.enter_context(Checkpointer(workdirs.checkpoints(run.workdir)))
         position = positions.restore(run, checkpointer)
-        log = own.enter_context(MetricsLog(run.workdir) if processes.is_first() else NoLog())
+        first, project = processes.is_first(), run.config.train.wandb
+        log = own.enter_context(MetricsLog(run.workdir, project) if first else NoLog())
         records, begun = Records(run, checkpointer, log), position
         if position is not None:
             log.rewind(position.log)

@@ -54,7 +54,7 @@ def finish(run: Run, position: Position, *, timed: bool = True) -> dict[str, Any
         ratio = tested.labels
         counts = {'accuracy': ratio.value, 'correct': ratio.numerator, 'total': ratio.denominator}
         if processes.is_first():
-            with metrics_log.reopened(workdir, steps) as log:
+            with metrics_log.reopened(workdir, steps, run.config.train.wandb) as log:
                 log.write('test', position.best.step, counts)
         _say('sampling and scoring rationales for the report')
         auc = write_scores(run, position) if run.discriminator is not None else None

@@ -22,7 +22,7 @@ _APART = ('teacher', 'judge', 'pairs', 'reproduce')  # groups that no training r
 # what is done after a fault, what is looked at when all is done. The data is compared itself.
 _FREE = (
     'data.source', 'data.teacher_samples', 'data.cache', 'train.restart', 'train.keep_state',
-    'train.share_pretraining', 'mesh.data', 'mesh.fsdp', 'evaluation.batch_size',
+    'train.share_pretraining', 'train.wandb', 'mesh.data', 'mesh.fsdp', 'evaluation.batch_size',
     'evaluation.together', 'evaluation.examples', 'evaluation.temperatures',
     'evaluation.rationales', 'evaluation.case_temperatures',
 )  # fmt: skip
