@@ -4,6 +4,7 @@ import pathlib
 
 import huggingface_hub
 from huggingface_hub import constants
+from huggingface_hub.utils import validate_repo_id
 
 from qcrd_jax.errors import InputError, reason
 
@@ -26,7 +27,7 @@ def publish(folder: pathlib.Path, repository: str, *, private: bool = True) -> s
       InputError: if the name is none, there is no network, or the Hub refuses.
     """
     try:
-        huggingface_hub.utils.validate_repo_id(repository)
+        validate_repo_id(repository)
     except ValueError as error:
         raise InputError(
             f'--push: expected <user>/<name>, got {repository!r} ({error}).'
