@@ -21,7 +21,7 @@ from qcrd_jax.errors import InputError
 from qcrd_jax.experiments import detecting, running, tabling
 from qcrd_jax.experiments import plan as planning
 from qcrd_jax.report import write_report
-from qcrd_jax.runs import assembly, determinism, exhaustion, loop, results, sealing
+from qcrd_jax.runs import assembly, determinism, exhaustion, loop, provenance, results, sealing
 from qcrd_jax.runs import position as positions
 from qcrd_jax.runs import workdir as workdirs
 from qcrd_jax.teacher import annotate as annotation
@@ -67,6 +67,8 @@ def run(
 
 def train(config: config_dict.ConfigDict, workdir: pathlib.Path) -> None:
     """Trains (or resumes), evaluates, exports and reports."""
+    if processes.is_first():
+        provenance.record(workdir)
     run = assembly.assemble(config, workdir)
     if processes.is_first() and not prepared.whole(workdir):
         prepared.write_counts(run.corpus, config.data.samples, workdir)
