@@ -12,8 +12,7 @@ from typing import Any
 
 from qcrd_jax.evaluation.metrics import Ratio, accuracy
 from qcrd_jax.report.formats import clip, interval, percent
-from qcrd_jax.report.naming import answer_type
-from qcrd_jax.report.run_files import RunFiles, plain
+from qcrd_jax.report.run_files import plain
 
 _SIGNS = {'+': '+', '-': '−', '*': '×', '/': '÷'}  # in the order of the page
 _ASCII = str.maketrans('−–×·÷', '--**/')
@@ -42,13 +41,16 @@ class Grouping:
     places: tuple[int, ...]
 
 
-def grouped(run: RunFiles) -> Grouping | None:
-    """The groups of the run's test questions, in the order of its predictions.
+def grouped(records: Sequence[dict[str, Any]], kind: str) -> Grouping | None:
+    """The groups of test questions.
+
+    Args:
+      records: the predictions of a run.
+      kind: how its answers are compared; '' where nobody knows.
 
     Returns:
       None where there are no questions, or the labels are free text of which few are alike.
     """
-    kind, records = answer_type(run), run.predictions
     labels = [plain(record.get('label')) for record in records]
     if not labels:
         return None
@@ -82,10 +84,10 @@ def operations(label: str) -> str:
 
 
 def letter(question: str, label: str) -> str:
-    """Returns the letter of the choice that is the gold answer, or 'other'.
+    r"""Returns the letter of the choice that is the gold answer, or 'other'.
 
     Examples:
-      >>> letter('Where do beavers live?\\nAnswer Choices:\\n(a) zoo\\n(b) river', 'river')
+      >>> letter('Where do beavers live?\nAnswer Choices:\n(a) zoo\n(b) river', 'river')
       '(b)'
     """
     wanted = label.strip().casefold()

@@ -1,5 +1,6 @@
 """How a page calls a run: its method, its data, its student, how far it came, where it lies."""
 
+import shlex
 from typing import Any
 
 from qcrd_jax.data.schema import AnswerType
@@ -8,7 +9,7 @@ from qcrd_jax.files import flatten
 from qcrd_jax.methods.table import METHODS
 from qcrd_jax.report.formats import cell, clip
 from qcrd_jax.report.run_files import RunFiles, number, plain
-from qcrd_jax.runs.provenance import PRIVATE
+from qcrd_jax.runs.commands import is_private
 
 _ANSWER_TYPES: tuple[AnswerType, ...] = ('equation', 'choice', 'class', 'text')
 _NOT_SHOWN = 'not shown'
@@ -72,8 +73,7 @@ def configured(field: str, value: Any) -> str:
       field: its dotted name.
       value: untrusted.
     """
-    private = any(f'{field}.'.startswith(f'{each}.') for each in PRIVATE)
-    return _NOT_SHOWN if private and value not in ('', None) else cell(value)
+    return _NOT_SHOWN if is_private(field) and value not in ('', None) else cell(value)
 
 
 def sessions(run: RunFiles) -> list[dict[str, Any]]:
@@ -106,8 +106,20 @@ def _session(record: dict[str, Any]) -> list[tuple[str, str]]:
     if commit and record.get('changed') is True:
         commit += ', with changes'
     return [
-        ('command', cell(record.get('command'))),
+        ('command', _command(clip(record.get('command'))) or '–'),
         ('commit', commit or 'not a checkout'),
         ('device', f'{device} ({platform})' if platform not in ('', device) else device or '–'),
         *((clip(name), cell(version)) for name, version in versions.items()),
     ]
+
+
+def _command(text: str) -> str:
+    """A flag a line, as a shell takes it too."""
+    try:
+        parts = shlex.split(text)
+    except ValueError:  # cut, or damaged
+        return text
+    lines = [shlex.quote(part) for part in parts]
+    return ''.join(
+        f' \\\n  {line}' if line.startswith('-') else f' {line}' for line in lines
+    ).strip()

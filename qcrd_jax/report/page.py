@@ -21,6 +21,7 @@ from qcrd_jax.report.formats import (
     seconds,
 )
 from qcrd_jax.report.groups import Grouping, grouped, table
+from qcrd_jax.report.marked import ARITHMETIC
 from qcrd_jax.report.predictions import predictions
 from qcrd_jax.report.rationales import counted, headline, rationale_quality
 from qcrd_jax.report.run_files import RunFiles, number, plain, read_run
@@ -57,7 +58,8 @@ def write_report(workdir: pathlib.Path) -> pathlib.Path:
 
 
 def _page(run: RunFiles) -> dict[str, Any]:
-    groups, grouping = score_groups(run), grouped(run)
+    groups, kind = score_groups(run), naming.answer_type(run)
+    grouping = grouped(run.predictions, kind)
     colours = _KIND_COLOURS | {label: colour for label, colour, _ in groups}
     return {
         'title': naming.title(run),
@@ -73,7 +75,7 @@ def _page(run: RunFiles) -> dict[str, Any]:
         'score_rows': _score_rows(groups),
         'score_statements': analyses.score_statements(groups),
         'teacher': analyses.teacher_statistics(run, naming.dataset(run)),
-        'rationales': rationale_quality(run),
+        'rationales': rationale_quality(run, kind == ARITHMETIC),
         'case_study': analyses.case_study(run),
         'legend': [(f'{score:g}', score_colour(score)) for score in (0.0, 0.25, 0.5, 0.75, 1.0)],
         'examples': [_example(record, colours) for record in run.examples[:_MAX_EXAMPLES]],

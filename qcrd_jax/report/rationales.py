@@ -12,8 +12,7 @@ from qcrd_jax.evaluation.metrics import Ratio, accuracy
 from qcrd_jax.evaluation.rationales import name_at
 from qcrd_jax.methods.table import METHODS
 from qcrd_jax.report.formats import clip, first, interval, percent
-from qcrd_jax.report.marked import ARITHMETIC, marked, temperature_name
-from qcrd_jax.report.naming import answer_type
+from qcrd_jax.report.marked import marked, temperature_name
 from qcrd_jax.report.run_files import RunFiles, number, plain
 
 _GREEDY = name_at(0.0)
@@ -24,11 +23,12 @@ _MAX_EXAMPLES, _MAX_ROWS = 8, 8
 Records = Sequence[dict[str, Any]]
 
 
-def rationale_quality(run: RunFiles) -> dict[str, Any]:
+def rationale_quality(run: RunFiles, checked: bool) -> dict[str, Any]:
     """The section on rationales: a row for each temperature, greedy ones beside labels, examples.
 
     Args:
-      run: its files, which say whether rationales calculate.
+      run: its files.
+      checked: whether the rationales calculate, so that their details can be checked.
     """
     entry = METHODS.get(run.method)
     greedy = _of(run.predictions, _GREEDY)
@@ -37,7 +37,7 @@ def rationale_quality(run: RunFiles) -> dict[str, Any]:
         'answered': bool(run.predictions),
         'rows': [_row(name, _of(run.predictions, name)) for name in _names(run.predictions)],
         'crossed': _crossed(greedy),
-        **_examples(greedy, answer_type(run) == ARITHMETIC),
+        **_examples(greedy, checked),
     }
 
 

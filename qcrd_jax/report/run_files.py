@@ -13,8 +13,8 @@ from typing import Any
 
 from qcrd_jax import sums
 from qcrd_jax.errors import InputError
-from qcrd_jax.runs import provenance
 
+_PROVENANCE = 'provenance.json'  # which no run of an earlier version has
 _Texts = dict[str, str | None]  # content by file name; None where there is no such file
 # C0, C1, and the marks that reverse the direction of the text after them.
 _CONTROLS = (*range(32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
@@ -115,7 +115,7 @@ def read_run(workdir: pathlib.Path) -> RunFiles:
     names = ('config.json', 'metrics.jsonl', 'summary.json')
     names += ('predictions.jsonl', 'scores.json', 'examples.jsonl', 'case_study.jsonl')
     names += ('prepare.json',)
-    texts = {name: _read_text(workdir / name) for name in (*names, provenance.NAME)}
+    texts = {name: _read_text(workdir / name) for name in (*names, _PROVENANCE)}
     notices = _changed(workdir, names)
     return RunFiles(
         name=workdir.resolve().name,
@@ -127,7 +127,7 @@ def read_run(workdir: pathlib.Path) -> RunFiles:
         examples=_parse_lines('examples.jsonl', texts, notices),
         case_study=_parse_lines('case_study.jsonl', texts, notices),
         counts=_parse_file('prepare.json', texts, notices),
-        provenance=_parse_file(provenance.NAME, texts, notices),
+        provenance=_parse_file(_PROVENANCE, texts, notices),
         missing=tuple(name for name in names if texts[name] is None),
         notices=tuple(notices),
     )

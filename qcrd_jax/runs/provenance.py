@@ -9,11 +9,9 @@ import importlib.metadata
 import os
 import pathlib
 import platform
-import re
-import shlex
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -22,14 +20,9 @@ import qcrd_jax
 from qcrd_jax import files
 from qcrd_jax.errors import InputError
 from qcrd_jax.runs import workdir as workdirs
+from qcrd_jax.runs.commands import without_secrets
 
 NAME = 'provenance.json'
-
-PRIVATE = ('teacher.base_url', 'teacher.extra', 'teacher.key_variable')
-"""Fields of the configuration whose values may hold a secret; no page and no command shows them."""
-
-HIDDEN = 'HIDDEN'
-"""Stands for a value that is not shown."""
 
 # How distributions are called, by what pages call them.
 _PACKAGES = {
@@ -41,16 +34,6 @@ _PACKAGES = {
     'transformers': 'transformers',
 }
 _CODE = ('qcrd_jax', 'run.py', 'configs')  # of a checkout: what a run depends on
-_SECRETIVE = re.compile(
-    r'(?:^|[._-])(?:api_?key|key|token|secret|password|passwd|credentials?|auth(?:orization)?)'
-    r'(?:$|[._-])',
-    re.IGNORECASE,
-)
-_SECRET = re.compile(
-    r'://[^/\s]*@|://\S*\?|\bbearer\b|(?<!\w)(?:sk-|hf_|gh[opsur]_|xox[abp]-)[\w-]{8}',
-    re.IGNORECASE,
-)
-_SHORTEST = 8  # characters of a secret in the environment, which stand nowhere by chance
 
 
 def record(workdir: pathlib.Path, argv: Sequence[str] | None = None) -> None:
@@ -74,51 +57,13 @@ def facts(argv: Sequence[str]) -> dict[str, Any]:
     """
     device = jax.devices()[0]
     return {
-        'command': command(argv),
+        'command': without_secrets(argv),
         **commit(),
         'device': device.device_kind,
         'platform': device.platform,
         'devices': jax.device_count(),
         'versions': versions(),
     }
-
-
-def command(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> str:
-    """Returns a command as a shell takes it, without any value that may hold a secret.
-
-    Args:
-      argv: the program's name and its arguments.
-      environ: whose secrets are hidden wherever they stand.
-
-    Examples:
-      >>> command(['/home/me/run.py', '--config.seed=1', '--config.teacher.extra={"key": 1}'], {})
-      'python run.py --config.seed=1 --config.teacher.extra=HIDDEN'
-      >>> command(['run.py', '--config.data.source', 'my data', '--mode=train'], {})
-      "python run.py --config.data.source 'my data' --mode=train"
-    """
-    known = [
-        value
-        for name, value in environ.items()
-        if _SECRETIVE.search(name) and len(value) >= _SHORTEST
-    ]
-    shown, follows = ['python', pathlib.Path(argv[0]).name if argv else ''], False
-    for argument in argv[1:]:
-        flag, equals, _ = argument.partition('=') if argument.startswith('-') else ('', '', '')
-        private = bool(flag) and _is_private(flag.lstrip('-'))
-        secret = bool(_SECRET.search(argument)) or any(each in argument for each in known)
-        if follows or (secret and not equals):
-            shown.append(HIDDEN)
-        elif equals and (secret or private):
-            shown.append(f'{flag}={HIDDEN}')
-        else:
-            shown.append(argument)
-        follows = private and not equals and not follows  # `--flag value`
-    return shlex.join(shown)
-
-
-def _is_private(flag: str) -> bool:
-    field = flag.removeprefix('config.')
-    return field == 'teacher' or field in PRIVATE or bool(_SECRETIVE.search(field))
 
 
 def commit(root: pathlib.Path | None = None) -> dict[str, Any]:

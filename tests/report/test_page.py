@@ -30,8 +30,7 @@ def test_whole_run_shows_its_headlines_figures_and_examples(tmp_path):
     assert 'teacher 0 of 3 greedy 0 of 3 temperature 0.7 3 of 3' in elements.text
     assert ('mark', 'class', 'equation') in elements.attributes
     assert 'synthetic' in elements.text
-    assert '25 wrong the first 16' in elements.text
-    assert '375 right the first 6' in elements.text
+    assert '375 right , 25 wrong .' in elements.text
     assert "score of the student's rationale: 0.90 when right, 0.20 when wrong" in elements.text
     assert 'student sample, temperature 1.5' in elements.text
     assert elements.text.count('Ava had 84 marbles and 2 friends. 84 - 2 = 82.') == 6
@@ -66,7 +65,7 @@ def test_the_quality_of_rationales_stands_beside_the_labels(tmp_path):
     assert 'label wrong 0 0.0 % 25 6.2 % 25 6.2 %' in text
     assert 'Label right, rationale wrong 8 of 75' in text
     assert 'arrives at 41' in text
-    assert "student's rationale: wrong" in text
+    assert '84 / 2 = 42. wrong : arrives at 41' in text
 
 
 @pytest.mark.parametrize('method', ['dss', 'finetune'])
