@@ -126,9 +126,17 @@ class Page:
         )  # fmt: skip
         scheme = {'name': 'prefers-color-scheme', 'value': 'dark' if dark else 'light'}
         self.call('Emulation.setEmulatedMedia', media='screen', features=[scheme])
-        self.call('Page.navigate', url=path.resolve().as_uri())
+        self._load('Page.navigate', url=path.resolve().as_uri())
+
+    def _load(self, method: str, **params):
+        self._events = len(self._browser.events)
+        self.call(method, **params)
         while not self._said('Page.loadEventFired'):
-            browser.events.append(browser.next_message())
+            self._browser.events.append(self._browser.next_message())
+
+    def reload(self) -> None:
+        """Loads the page anew and waits until it is loaded."""
+        self._load('Page.reload')
 
     def call(self, method: str, **params):
         """A command to this page."""
