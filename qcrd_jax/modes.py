@@ -20,7 +20,7 @@ from qcrd_jax.errors import InputError
 from qcrd_jax.experiments import detecting, running, tabling
 from qcrd_jax.experiments import plan as planning
 from qcrd_jax.models.publishing import publish
-from qcrd_jax.report import write_model_card, write_report
+from qcrd_jax.report import write_comparison, write_model_card, write_report
 from qcrd_jax.runs import (
     assembly,
     chosen,
@@ -28,6 +28,7 @@ from qcrd_jax.runs import (
     exhaustion,
     exported,
     loop,
+    provenance,
     results,
     sealing,
 )
@@ -97,6 +98,8 @@ def run(
 
 def train(config: config_dict.ConfigDict, workdir: pathlib.Path, _: Asked) -> None:
     """Trains (or resumes), evaluates, exports and reports."""
+    if processes.is_first():
+        provenance.record(workdir)
     run = assembly.assemble(config, workdir)
     if processes.is_first() and not prepared.whole(workdir):
         prepared.write_counts(run.corpus, config.data.samples, workdir)
@@ -199,7 +202,10 @@ def listing(config: config_dict.ConfigDict, *_: Any) -> None:
 
 def report(_: config_dict.ConfigDict, workdir: pathlib.Path, asked: Asked) -> None:
     """Writes the page of a run again, or one that compares it with another run."""
-    print(f'report: {write_report(workdir)}')
+    if asked.compare:
+        print(f'comparison: {write_comparison(workdir, pathlib.Path(asked.compare))}')
+    else:
+        print(f'report: {write_report(workdir)}')
 
 
 def reproduce(config: config_dict.ConfigDict, workdir: pathlib.Path, _: Asked) -> None:

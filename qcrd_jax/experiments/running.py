@@ -26,7 +26,7 @@ from qcrd_jax.experiments import plan as planning
 from qcrd_jax.experiments.plan import Plan
 from qcrd_jax.grid import Cell
 from qcrd_jax.report import write_model_card, write_report
-from qcrd_jax.runs import assembly, exhaustion, loop, memory, results
+from qcrd_jax.runs import assembly, exhaustion, loop, memory, provenance, results
 from qcrd_jax.runs import workdir as workdirs
 from qcrd_jax.runs.run import Run
 from qcrd_jax.teacher import judge as judgement
@@ -244,6 +244,7 @@ def _finish(plan: Plan, runs: Sequence[Run]) -> None:
     with contextlib.ExitStack() as stack:
         for each in runs:
             stack.enter_context(workdirs.locked(each.workdir))
+            provenance.record(each.workdir)
         positions = loop.train(runs)
         for each in runs:
             position = positions.pop(0)  # which is freed before the next one

@@ -1,5 +1,6 @@
-"""Reports: the page of a run, and the tables, figures and page of many runs."""
+"""Reports: the page of a run, of two, and the tables, figures and page of many runs."""
 
+from qcrd_jax.report.comparison import write_comparison
 from qcrd_jax.report.experiments import write_experiments
 from qcrd_jax.report.model_card import write_model_card
 from qcrd_jax.report.page import write_report
@@ -10,6 +11,7 @@ __all__ = [
     'Cell',
     'Outcome',
     'Table',
+    'write_comparison',
     'write_experiments',
     'write_model_card',
     'write_report',

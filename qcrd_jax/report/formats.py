@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from qcrd_jax.evaluation.metrics import Ratio
 from qcrd_jax.report.run_files import number, plain
 
 _POOR, _MIDDLE, _GOOD = (247, 198, 173), (247, 245, 240), (176, 208, 240)  # RGB at 0, 1/2 and 1
@@ -49,6 +50,14 @@ def first(*values: Any) -> float | None:
 def percent(share: float | None) -> str:
     """A share as a percentage, with a dash where there is none."""
     return '–' if share is None else f'{100 * share:.1f} %'
+
+
+def interval(ratio: Ratio) -> str:
+    """The 95 % interval of a share, in percent; '' where nothing was counted."""
+    if ratio.interval is None:
+        return ''
+    low, high = ratio.interval
+    return f'{100 * low:.1f} to {100 * high:.1f}'
 
 
 def seconds(time: float | None) -> str:

@@ -5,11 +5,10 @@ import statistics
 from typing import Any
 
 from qcrd_jax import files
-from qcrd_jax.data.sources.table import DATASETS
 from qcrd_jax.evaluation import metrics
 from qcrd_jax.files import flatten
 from qcrd_jax.methods.table import METHODS
-from qcrd_jax.report import analyses, figures, templates
+from qcrd_jax.report import analyses, figures, naming, templates
 from qcrd_jax.report.drawing import BLUE, GREEN, ORANGE, PURPLE
 from qcrd_jax.report.formats import (
     cell,
@@ -21,20 +20,23 @@ from qcrd_jax.report.formats import (
     scored,
     seconds,
 )
+from qcrd_jax.report.groups import Grouping, grouped, table
+from qcrd_jax.report.marked import ARITHMETIC
+from qcrd_jax.report.predictions import predictions
 from qcrd_jax.report.rationales import counted, headline, rationale_quality
 from qcrd_jax.report.run_files import RunFiles, number, plain, read_run
 
 _KIND_COLOURS = {'teacher positive': BLUE, 'teacher negative': ORANGE}
 _STUDENT_COLOURS = (GREEN, PURPLE, '#a07c1c', '#4b9bb5')
 _MAX_EXAMPLES, _MAX_RATIONALES = 40, 24  # per page, per example
-_MAX_WRONG, _MAX_RIGHT = 16, 6  # test predictions on the page
 
 
 def write_report(workdir: pathlib.Path) -> pathlib.Path:
     """Writes the report of a run, finished or not, from the files in its workdir.
 
-    The page holds everything it shows (figures as data URIs, no script, no network), and treats
-    the model's and the teacher's output as data. The figures are also written as PNG beside it.
+    The page holds everything it shows (figures as data URIs, no network), and treats the model's
+    and the teacher's output as data. Its one script filters rows that are there without it. The
+    figures are also written as PNG beside it.
 
     Args:
       workdir: folder of the run; every file of it may be missing or torn, and the page says so.
@@ -56,12 +58,13 @@ def write_report(workdir: pathlib.Path) -> pathlib.Path:
 
 
 def _page(run: RunFiles) -> dict[str, Any]:
-    groups = score_groups(run)
+    groups, kind = score_groups(run), naming.answer_type(run)
+    grouping = grouped(run.predictions, kind)
     colours = _KIND_COLOURS | {label: colour for label, colour, _ in groups}
     return {
-        'title': f'{_method_title(run)} on {_dataset(run)}',
+        'title': naming.title(run),
         'run_name': plain(run.name),
-        'facts': _facts(run),
+        'facts': naming.facts(run),
         'finished': bool(run.summary),
         'headlines': _headlines(run),
         'notices': _notices(run),
@@ -71,22 +74,18 @@ def _page(run: RunFiles) -> dict[str, Any]:
         'score_figure': figures.score_figure(groups),
         'score_rows': _score_rows(groups),
         'score_statements': analyses.score_statements(groups),
-        'teacher': analyses.teacher_statistics(run, _dataset(run)),
-        'rationales': rationale_quality(run, _dataset(run)),
+        'teacher': analyses.teacher_statistics(run, naming.dataset(run)),
+        'rationales': rationale_quality(run, kind == ARITHMETIC),
         'case_study': analyses.case_study(run),
         'legend': [(f'{score:g}', score_colour(score)) for score in (0.0, 0.25, 0.5, 0.75, 1.0)],
         'examples': [_example(record, colours) for record in run.examples[:_MAX_EXAMPLES]],
         'hidden_examples': max(len(run.examples) - _MAX_EXAMPLES, 0),
-        'predictions': _predictions(run),
+        'groups': _groups(run, grouping),
+        'predictions': predictions(run, grouping),
+        'sessions': naming.sessions(run),
         'summary': [(plain(name), cell(value)) for name, value in flatten(run.summary).items()],
         'config': _config(run),
     }
-
-
-def _method_title(run: RunFiles) -> str:
-    """How the title calls the run's method; one that is unknown by its own name."""
-    entry = METHODS.get(run.method)
-    return entry.title if entry else run.method
 
 
 def _has_discriminator(run: RunFiles) -> bool:
@@ -107,37 +106,6 @@ def _notices(run: RunFiles) -> list[str]:
             f'the first are logged at step {nonfinite[0]:,.0f}.'
         )
     return [*notices, f'Missing: {", ".join(missing)}.'] if missing else notices
-
-
-def _dataset(run: RunFiles) -> str:
-    data = run.config.get('data')
-    configured = data.get('name') if isinstance(data, dict) else None
-    return plain(run.summary.get('dataset') or configured or 'unknown data')
-
-
-def _facts(run: RunFiles) -> list[str]:
-    """The line under the title: which data, student, seed and how far."""
-    config = flatten(run.config)
-    student = run.summary.get('student') or config.get('student.pretrained')
-    student = student or config.get('student.size')
-    seed = run.summary.get('seed', config.get('seed'))
-    reached, planned = _steps(run), number(config.get('train.steps'))
-    planned = None if config.get('train.epochs') else planned
-    steps = f'{reached:,.0f}'
-    if planned is not None and planned != reached:
-        steps += f' of {planned:,.0f}'
-    entry = DATASETS.get(_dataset(run))
-    return [
-        *([entry.note] if entry and entry.note else []),
-        *([f'student {plain(student)}'] if student else []),
-        *([f'seed {plain(seed)}'] if seed is not None else []),
-        f'{steps} steps',
-    ]
-
-
-def _steps(run: RunFiles) -> float:
-    logged = [number(r.get('step')) or 0.0 for r in run.metrics if r.get('phase') == 'train']
-    return number(run.summary.get('steps')) or max(logged, default=0.0)
 
 
 def _headlines(run: RunFiles) -> list[dict[str, str]]:
@@ -252,47 +220,29 @@ def _rationale(record: dict[str, Any], colours: dict[str, str]) -> dict[str, str
     }
 
 
-def _predictions(run: RunFiles) -> dict[str, Any]:
-    wrong = [record for record in run.predictions if record.get('correct') is not True]
-    right = [record for record in run.predictions if record.get('correct') is True]
-    means = [_mean_score(records) for records in (right, wrong)]
-    return {
-        'total': len(run.predictions),
-        'scores': '' if None in means else f'{means[0]:.2f} when right, {means[1]:.2f} when wrong',
-        'groups': [
-            {
-                'name': name,
-                'count': len(records),
-                'shown': [_prediction(record) for record in records[:limit]],
-            }
-            for name, records, limit in (
-                ('wrong', wrong, _MAX_WRONG),
-                ('right', right, _MAX_RIGHT),
-            )
-        ],
-    }
-
-
-def _mean_score(records: list[dict[str, Any]]) -> float | None:
-    scores = [number(record.get('score')) for record in records]
-    scores = [score for score in scores if score is not None]
-    return statistics.fmean(scores) if scores else None
-
-
-def _prediction(record: dict[str, Any]) -> dict[str, str]:
-    fields = ('id', 'input', 'label', 'prediction', 'rationale')
-    right = record.get('rationale_correct')
-    verdict = '' if not isinstance(right, bool) else 'right' if right else 'wrong'
-    shown = {field: clip(record.get(field)) for field in fields}
-    return shown | {'verdict': verdict} | scored(record)
-
-
 def _config(run: RunFiles) -> list[tuple[str, list[tuple[str, str]]]]:
     """The configuration by its top-level sections, the fields outside any section first."""
     top = {name: value for name, value in run.config.items() if not isinstance(value, dict)}
     nested = {name: value for name, value in run.config.items() if isinstance(value, dict)}
     return [
-        (plain(name), [(plain(field), cell(value)) for field, value in flatten(section).items()])
-        for name, section in ({'run': top} | nested).items()
+        (plain(name or 'run'), _fields(name, section))
+        for name, section in ({'': top} | nested).items()
         if section
     ]
+
+
+def _fields(name: str, section: dict[str, Any]) -> list[tuple[str, str]]:
+    prefix = f'{name}.' if name else ''
+    return [
+        (plain(field), naming.configured(f'{prefix}{field}', value))
+        for field, value in flatten(section).items()
+    ]
+
+
+def _groups(run: RunFiles, grouping: Grouping | None) -> dict[str, Any] | None:
+    """The table of accuracy by group; None where there are no groups."""
+    if grouping is None:
+        return None
+    rows = table(grouping, run.predictions)
+    read = any(row['rationale_right'] for row in rows)
+    return {'by': grouping.by, 'rows': rows, 'read': read}

@@ -8,13 +8,11 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from qcrd_jax.data.sources.table import DATASETS
 from qcrd_jax.evaluation.metrics import Ratio, accuracy
 from qcrd_jax.evaluation.rationales import name_at
-from qcrd_jax.files import flatten
 from qcrd_jax.methods.table import METHODS
-from qcrd_jax.report.formats import clip, first, percent
-from qcrd_jax.report.marked import ARITHMETIC, marked, temperature_name
+from qcrd_jax.report.formats import clip, first, interval, percent
+from qcrd_jax.report.marked import marked, temperature_name
 from qcrd_jax.report.run_files import RunFiles, number, plain
 
 _GREEDY = name_at(0.0)
@@ -25,12 +23,12 @@ _MAX_EXAMPLES, _MAX_ROWS = 8, 8
 Records = Sequence[dict[str, Any]]
 
 
-def rationale_quality(run: RunFiles, dataset: str) -> dict[str, Any]:
+def rationale_quality(run: RunFiles, checked: bool) -> dict[str, Any]:
     """The section on rationales: a row for each temperature, greedy ones beside labels, examples.
 
     Args:
       run: its files.
-      dataset: its name, which says whether rationales calculate.
+      checked: whether the rationales calculate, so that their details can be checked.
     """
     entry = METHODS.get(run.method)
     greedy = _of(run.predictions, _GREEDY)
@@ -39,7 +37,7 @@ def rationale_quality(run: RunFiles, dataset: str) -> dict[str, Any]:
         'answered': bool(run.predictions),
         'rows': [_row(name, _of(run.predictions, name)) for name in _names(run.predictions)],
         'crossed': _crossed(greedy),
-        **_examples(greedy, _checked(run, dataset)),
+        **_examples(greedy, checked),
     }
 
 
@@ -54,13 +52,10 @@ def headline(run: RunFiles) -> tuple[str, str, str] | None:
 
 def counted(ratio: Ratio) -> str:
     """The counts of a share with its interval; '' where nothing was counted."""
-    if ratio.interval is None:
+    if not ratio.denominator:
         return ''
-    low, high = ratio.interval
-    return (
-        f'{ratio.numerator:,.0f} of {ratio.denominator:,.0f}; '
-        f'95 % interval {100 * low:.1f} to {100 * high:.1f}\u00a0%'
-    )
+    counts = f'{ratio.numerator:,.0f} of {ratio.denominator:,.0f}'
+    return f'{counts}; 95 % interval {interval(ratio)}\u00a0%'
 
 
 def _names(records: Records) -> list[str]:
@@ -99,15 +94,8 @@ def _row(name: str, records: Records) -> dict[str, str]:
         'count': f'{len(records):,}',
         'tokens': f'{statistics.fmean(lengths):.1f}' if lengths else '–',
         **{field: percent(ratio.value) for field, ratio in shares.items()},
-        **{f'{field}_interval': _interval(ratio) for field, ratio in shares.items()},
+        **{f'{field}_interval': interval(ratio) for field, ratio in shares.items()},
     }
-
-
-def _interval(ratio: Ratio) -> str:
-    if ratio.interval is None:
-        return ''
-    low, high = ratio.interval
-    return f'{100 * low:.1f} to {100 * high:.1f}'
 
 
 def _crossed(records: Records) -> list[dict[str, Any]]:
@@ -158,10 +146,3 @@ def _examples(records: Records, checked: bool) -> dict[str, Any]:
             for record in unlike[:_MAX_EXAMPLES]
         ],
     }
-
-
-def _checked(run: RunFiles, dataset: str) -> bool:
-    """Whether the rationales calculate, so that their details can be checked."""
-    entry = DATASETS.get(dataset)
-    configured = flatten(run.config).get('data.answer_type')
-    return (entry.answer_type if entry and entry.answer_type else configured) == ARITHMETIC

@@ -14,6 +14,7 @@ from typing import Any
 from qcrd_jax import sums
 from qcrd_jax.errors import InputError
 
+_PROVENANCE = 'provenance.json'  # which no run of an earlier version has
 _Texts = dict[str, str | None]  # content by file name; None where there is no such file
 # C0, C1, and the marks that reverse the direction of the text after them.
 _CONTROLS = (*range(32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
@@ -34,6 +35,7 @@ class RunFiles:
       examples: the lines of examples.jsonl.
       case_study: the lines of case_study.jsonl.
       counts: prepare.json, what the dataset holds by split.
+      provenance: provenance.json, what ran it; empty of a run of long ago.
       missing: names of the files that are not there.
       notices: sentences on what is there and could not be read.
     """
@@ -47,6 +49,7 @@ class RunFiles:
     examples: tuple[dict[str, Any], ...]
     case_study: tuple[dict[str, Any], ...]
     counts: dict[str, Any]
+    provenance: dict[str, Any]
     missing: tuple[str, ...]
     notices: tuple[str, ...]
 
@@ -112,7 +115,7 @@ def read_run(workdir: pathlib.Path) -> RunFiles:
     names = ('config.json', 'metrics.jsonl', 'summary.json')
     names += ('predictions.jsonl', 'scores.json', 'examples.jsonl', 'case_study.jsonl')
     names += ('prepare.json',)
-    texts = {name: _read_text(workdir / name) for name in names}
+    texts = {name: _read_text(workdir / name) for name in (*names, _PROVENANCE)}
     notices = _changed(workdir, names)
     return RunFiles(
         name=workdir.resolve().name,
@@ -124,6 +127,7 @@ def read_run(workdir: pathlib.Path) -> RunFiles:
         examples=_parse_lines('examples.jsonl', texts, notices),
         case_study=_parse_lines('case_study.jsonl', texts, notices),
         counts=_parse_file('prepare.json', texts, notices),
+        provenance=_parse_file(_PROVENANCE, texts, notices),
         missing=tuple(name for name in names if texts[name] is None),
         notices=tuple(notices),
     )

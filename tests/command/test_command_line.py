@@ -194,7 +194,8 @@ def snapshot(folder):
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in folder.rglob('*')
-        if path.is_file() and path.name != '.lock'
+        # Who holds it, and what was begun in it, are said of every session.
+        if path.is_file() and path.name not in ('.lock', 'provenance.json')
     }
 
 

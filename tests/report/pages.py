@@ -1,5 +1,7 @@
 """A run as training leaves it, and the pages of a report as a browser sees them."""
 
+import base64
+import hashlib
 import math
 import re
 from html.parser import HTMLParser
@@ -10,6 +12,7 @@ import numpy as np
 from qcrd_jax import config as configuration
 from qcrd_jax import files
 from qcrd_jax.report import write_report
+from tests.support import REPOSITORY
 
 FILES = (
     'config.json',
@@ -21,6 +24,7 @@ FILES = (
     'case_study.jsonl',
     'prepare.json',
 )
+SCRIPT = (REPOSITORY / 'qcrd_jax' / 'report' / 'filter.js').read_text(encoding='utf-8')
 QUESTION = 'Ava had 84 marbles and shared them among 2 friends. How many did each friend get?'
 
 
@@ -209,6 +213,7 @@ class Elements(HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.tags, self.attributes, self.text, self.open = [], [], '', []
+        self.scripts = []
         self.feed(text)
         self.close()
         assert self.open == []
@@ -218,14 +223,18 @@ class Elements(HTMLParser):
         self.text += ' '
         self.tags.append(tag)
         self.attributes += [(tag, *attribute) for attribute in attributes]
-        if tag not in ('meta', 'img', 'br', 'link'):
+        if tag not in ('meta', 'img', 'br', 'link', 'input'):
             self.open.append(tag)
+        if tag == 'script':
+            self.scripts.append('')
 
     def handle_endtag(self, tag):
         self.text += ' '
         assert self.open.pop() == tag, f'</{tag}> closes nothing'
 
     def handle_data(self, data):
+        if 'script' in self.open:
+            self.scripts[-1] += data
         if not {'style', 'script', 'title'} & set(self.open):
             self.text += data
 
@@ -235,9 +244,21 @@ class Elements(HTMLParser):
 
 
 def parsed(path):
-    """The page, checked for what every page keeps: no script, no network, no dead link."""
+    """The page, checked for what every page keeps: no script but ours, no network, no dead link.
+
+    The policy lets a browser run that script and no other, and load nothing.
+    """
     elements = Elements(path.read_text(encoding='utf-8'))
-    assert not {'script', 'link', 'iframe', 'object', 'form', 'svg'} & set(elements.tags)
+    assert not {'link', 'iframe', 'object', 'form', 'svg'} & set(elements.tags)
+    (policy,) = [value for tag, name, value in elements.attributes
+                 if tag == 'meta' and name == 'content' and 'default-src' in value]  # fmt: skip
+    expected = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    if elements.scripts:
+        assert elements.scripts == [SCRIPT]
+        digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
+        expected += f"; script-src 'sha256-{digest}'"
+    assert policy == expected
+    assert not [tag for tag, name, _ in elements.attributes if tag == 'script']
     assert not [name for _, name, _ in elements.attributes if name.startswith('on')]
     for source in elements.values('src'):
         assert source.startswith('data:image/svg+xml;base64,')

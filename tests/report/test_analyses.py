@@ -80,7 +80,8 @@ def test_texts_of_models_are_escaped_marked_or_not(tmp_path):
     attack = '<script>; 1 + 1 = 3; </script>"><img src=x onerror=alert(7)>'
     files.write_jsonl(tmp_path / 'case_study.jsonl', [case([(0.0, attack)], teacher=attack)])
     page = html_of(tmp_path)
-    assert '<script' not in page
+    assert page.count('<script') == 1  # our own
+    assert '<script>;' not in page
     assert '<img src=x' not in page
     assert '&lt;script&gt;; <mark class="equation"' in page
     assert re.search('onerror=alert\\(<mark class="number" title="[a-z ]*">7</mark>\\)', page)

@@ -30,8 +30,7 @@ def test_whole_run_shows_its_headlines_figures_and_examples(tmp_path):
     assert 'teacher 0 of 3 greedy 0 of 3 temperature 0.7 3 of 3' in elements.text
     assert ('mark', 'class', 'equation') in elements.attributes
     assert 'synthetic' in elements.text
-    assert '25 wrong the first 16' in elements.text
-    assert '375 right the first 6' in elements.text
+    assert '375 right , 25 wrong .' in elements.text
     assert "score of the student's rationale: 0.90 when right, 0.20 when wrong" in elements.text
     assert 'student sample, temperature 1.5' in elements.text
     assert elements.text.count('Ava had 84 marbles and 2 friends. 84 - 2 = 82.') == 6
@@ -66,7 +65,7 @@ def test_the_quality_of_rationales_stands_beside_the_labels(tmp_path):
     assert 'label wrong 0 0.0 % 25 6.2 % 25 6.2 %' in text
     assert 'Label right, rationale wrong 8 of 75' in text
     assert 'arrives at 41' in text
-    assert "student's rationale: wrong" in text
+    assert '84 / 2 = 42. wrong : arrives at 41' in text
 
 
 @pytest.mark.parametrize('method', ['dss', 'finetune'])
@@ -183,3 +182,59 @@ def test_moved_workdir_renders_again(tmp_path):
     write_report(tmp_path / 'first')
     shutil.move(tmp_path / 'first', tmp_path / 'second')
     assert 'second' in rendered(tmp_path / 'second').text
+
+
+def test_what_ran_it_is_shown_and_what_continued_it(tmp_path):
+    write_run(tmp_path, curves=False)
+    assert 'What ran it was not recorded (provenance.json)' in rendered(tmp_path).text
+    first = {
+        'command': "python run.py --config=configs/svamp.py --config.data.source 'my data'",
+        'commit': 'ab' * 20,
+        'changed': False,
+        'device': 'NVIDIA H100',
+        'platform': 'gpu',
+        'devices': 8,
+        'versions': {'python': '3.12.1', 'jax': '0.10.2', 'flax': None, 'qcrd_jax': '0.1.0'},
+    }
+    files.write_json(tmp_path / 'provenance.json', {'sessions': [first]})
+    text = rendered(tmp_path).text
+    command = "python run.py \\ --config=configs/svamp.py \\ --config.data.source 'my data'"
+    assert f'command {command} commit {"ab" * 20} device 8 × NVIDIA H100 (gpu)' in text
+    assert 'python 3.12.1 jax 0.10.2 flax – qcrd_jax 0.1.0' in text
+    assert 'Begun' not in text
+    second = first | {'commit': None, 'device': 'cpu', 'platform': 'cpu', 'devices': 1}
+    third = second | {'commit': 'cd' * 20, 'changed': True}
+    files.write_json(tmp_path / 'provenance.json', {'sessions': [first, second, third]})
+    text = rendered(tmp_path).text
+    assert 'Begun command' in text
+    assert 'Resumed (1) command' in text
+    assert 'commit not a checkout device cpu python' in text
+    assert f'commit {"cd" * 20}, with changes device cpu python' in text
+
+
+def test_fields_that_may_hold_a_secret_are_not_shown(tmp_path):
+    write_run(tmp_path, curves=False)
+    config = files.read_json(tmp_path / 'config.json')
+    config['teacher'] |= {'extra': '{"key": "sk-AbC0123"}', 'base_url': '', 'model': 'a-model'}
+    config['api_key'] = 'sk-AbC0123'
+    files.write_json(tmp_path / 'config.json', config)
+    text = rendered(tmp_path).text
+    assert 'sk-AbC0123' not in text
+    assert 'extra not shown' in text
+    assert 'api_key not shown' in text
+    assert 'base_url – ' in text
+    assert 'model a-model' in text
+    assert 'OPENAI_API_KEY' not in text
+
+
+def test_every_prediction_is_a_row_with_what_it_is_filtered_by(tmp_path):
+    write_run(tmp_path, curves=False)
+    elements = rendered(tmp_path)
+    # Every 16th label and every fourth rationale is wrong; all labels are a division.
+    assert elements.values('data-answer').count('wrong') == 25
+    assert elements.values('data-rationale').count('wrong') == 100
+    assert elements.values('data-group') == ['0'] * 400
+    assert elements.values('name')[-2:] == ['answer', 'rationale']  # and none for a single group
+    assert 'Accuracy by operation' in elements.text
+    # The intervals are those of the headlines.
+    assert '÷ 400 375: 93.8 % 90.9 to 95.7 300: 75.0 % 70.5 to 79.0' in elements.text

@@ -123,8 +123,11 @@ def test_output_of_models_is_text_never_markup(tmp_path, attack):
     }
     for name, records in lines.items():
         (tmp_path / name).write_text('\n'.join(map(json.dumps, records)))
-    for name in ('config.json', 'summary.json', 'scores.json', 'prepare.json'):
+    for name in ('config.json', 'summary.json', 'scores.json', 'prepare.json', 'provenance.json'):
         content = {'method': attack, 'dataset': attack, attack: [0.5], 'seed': attack}
+        content |= {
+            'sessions': [{'command': attack, 'commit': attack, 'versions': {attack: attack}}]
+        }
         content |= {'student': attack, 'train': {'questions': attack, 'samples': attack}}
         (tmp_path / name).write_text(json.dumps(content))
     elements = rendered(tmp_path)
@@ -152,10 +155,13 @@ def test_fields_of_any_type_are_shown(tmp_path, odd):
     nested = record | {'rationales': [odd, record], 'teacher': odd, 'answer_type': 'equation'}
     for name in ('examples.jsonl', 'case_study.jsonl'):
         files.write_jsonl(tmp_path / name, [record, nested])
-    for name in ('config.json', 'summary.json', 'scores.json', 'prepare.json'):
+    for name in ('config.json', 'summary.json', 'scores.json', 'prepare.json', 'provenance.json'):
         fields = ('method', 'data', 'seed', 'student', 'steps', 'best_step', 'training_hours')
-        content = dict.fromkeys((*fields, 'train', 'pretraining_seconds'), odd)
+        content = dict.fromkeys((*fields, 'train', 'pretraining_seconds', 'sessions'), odd)
         files.write_json(tmp_path / name, content)
+    rendered(tmp_path)
+    session = dict.fromkeys(('command', 'commit', 'device', 'devices', 'versions'), odd)
+    files.write_json(tmp_path / 'provenance.json', {'sessions': [odd, session, session]})
     rendered(tmp_path)
 
 
