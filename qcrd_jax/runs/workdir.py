@@ -218,7 +218,7 @@ def set_aside(workdir: pathlib.Path) -> None:
     while (aside := workdir / f'previous-{number}').exists():
         number += 1
     aside.mkdir()
-    for name in (*_TRACES, 'student', 'tensorboard'):
+    for name in (*_TRACES, 'student', 'tensorboard', 'provenance.json'):
         if (workdir / name).exists():
             (workdir / name).rename(aside / name)
     sums.divide(workdir, aside)
