@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import re
 import subprocess
 import sys
@@ -10,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from qcrd_jax import losses
+from qcrd_jax import files, losses
 from tests.support import REPOSITORY
+from tests.support.dialect_server import DialectServer, Reply, answer
 
 EXAMPLES = REPOSITORY / 'examples'
 
@@ -66,3 +68,46 @@ def test_the_notebook_of_a_custom_loss_runs_and_shows_what_it_computes():
     values, mask = jnp.array([[2.0, 1.0, 0.5]]), jnp.array([[True, True, False]])
     hard = losses.select(values, mask, scheme='min_max', side='positive')
     assert f'hard minimum: {float(values[0, hard[0]]):.4f}' in shown
+
+
+TOLD = 'Tom has {} pens and buys {} more. How many has he?'
+
+
+def test_ones_own_questions_from_a_server_to_a_student(tmp_path):
+    questions = tmp_path / 'questions.jsonl'
+    pairs = [(a, b) for a in range(2, 9) for b in range(2, 9)]
+    records = (
+        {'id': f'q{a}{b}', 'input': TOLD.format(a, b), 'label': f'( {a} + {b} )'} for a, b in pairs
+    )
+    files.write_jsonl(questions, records)
+
+    def reply(asked):
+        question = asked['messages'][-1]['content'].rpartition('Tom has')[2]
+        a, b = (int(number) for number in re.findall(r'\d+', question)[:2])
+        return Reply(answer(f'{a} + {b} = {a + b} pens. The answer is ( {a} + {b} ).'))
+
+    workdir, bin_folder = tmp_path / 'own', tmp_path / 'bin'
+    bin_folder.mkdir()
+    command = bin_folder / 'qcrd'
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} {REPOSITORY}/run.py "$@"\n')
+    command.chmod(0o755)
+    with DialectServer(reply) as server:
+        done = subprocess.run(
+            ['bash', EXAMPLES / 'own_questions.sh', questions, 'equation', workdir,
+             '--config.method=dss', '--config.train.epochs=0.1',
+             '--config.evaluation.max_length=8'],
+            capture_output=True, text=True,
+            env=os.environ | {
+                'PATH': f'{bin_folder}:{os.environ["PATH"]}', 'OPENAI_BASE_URL': server.url,
+                'OPENAI_MODEL': 'a-model', 'OPENAI_API_KEY': 'sk-mine', 'JAX_PLATFORMS': 'cpu',
+            },
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert len((workdir / 'annotations.jsonl').read_text().splitlines()) >= 49
+    report = files.read_json(workdir / 'prepare.json')
+    assert report['train']['sample_accuracy'] == 1.0
+    assert sum(report[split]['questions'] for split in report) == 49
+    assert files.read_json(workdir / 'summary.json')['steps'] == 1
+    answered = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"id"')]
+    assert [each['id'] for each in answered] == ['q22', 'q23', 'q24']
+    assert 'sk-mine' not in done.stdout + done.stderr
