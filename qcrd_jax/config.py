@@ -277,6 +277,8 @@ def _reproduce() -> config_dict.ConfigDict:
     reproduce.baseline = ''  # row that the others are tested against; '': none
     reproduce.higher_is_better = True  # of the values
     reproduce.cells = ()  # the grid, see qcrd_jax/grid.py
+    reproduce.sweep = ()  # in place of a grid: fields and their values, in all combinations, as
+    # ('optimizer.learning_rate=1e-4,3e-4', 'train.batch_size=8,16')
     reproduce.panel = 'none'  # none | case_study (Fig. 5) | scores (Fig. 6)
     reproduce.rows = ()  # only run these rows; (): all
     reproduce.columns = ()  # only run these columns; (): all

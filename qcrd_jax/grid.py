@@ -28,7 +28,13 @@ DISCRIMINATOR_MEASURES = (
 """How well a discriminator tells positives from negatives: when it was pretrained on held-out
 questions, from corrupted ones too or only from the teacher's; in the end on the test questions."""
 
-RUN_MEASURES = ('test_accuracy', 'training_hours', *RATIONALE_MEASURES, *DISCRIMINATOR_MEASURES)
+RUN_MEASURES = (
+    'test_accuracy',
+    'validation_accuracy',
+    'training_hours',
+    *RATIONALE_MEASURES,
+    *DISCRIMINATOR_MEASURES,
+)
 """What a trained student is asked for."""
 
 DATA_MEASURES = (

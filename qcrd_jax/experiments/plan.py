@@ -22,7 +22,7 @@ from ml_collections import config_dict
 
 from qcrd_jax import files, grid, sums, validation
 from qcrd_jax.errors import InputError
-from qcrd_jax.experiments import identity
+from qcrd_jax.experiments import identity, sweeping
 from qcrd_jax.grid import Cell
 from qcrd_jax.runs import sealing
 from qcrd_jax.runs import workdir as workdirs
@@ -82,6 +82,7 @@ def read(config: config_dict.ConfigDict, workdir: pathlib.Path) -> Plan:
     Raises:
       InputError: naming the cell or the field of the request, and what is wrong with it.
     """
+    config = sweeping.expanded(config)
     cells = read_cells(config)
     for field, names in (
         ('rows', {cell.row for cell in cells}),
@@ -123,7 +124,7 @@ def read_cells(config: config_dict.ConfigDict) -> tuple[Cell, ...]:
     if not config.reproduce.cells:
         raise InputError(
             '--config: this configuration names no grid (`config.reproduce.cells`); take one of '
-            'configs/paper/.'
+            'configs/paper/, or name fields and values by --config.reproduce.sweep.'
         )
     cells: dict[Place, Cell] = {}
     for number, given in enumerate(config.reproduce.cells, start=1):

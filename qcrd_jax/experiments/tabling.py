@@ -27,7 +27,13 @@ _VERDICTS = {
 }
 """By measure, what is said of each rationale; methods are compared by it, question by question."""
 
-_SHARES = ('test_accuracy', 'rationale_unread', *_VERDICTS, *grid.DISCRIMINATOR_MEASURES)
+_SHARES = (
+    'test_accuracy',
+    'validation_accuracy',
+    'rationale_unread',
+    *_VERDICTS,
+    *grid.DISCRIMINATOR_MEASURES,
+)
 """Measures in [0, 1], which a table has in percent."""
 
 
