@@ -15,7 +15,15 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from qcrd_jax.models.protocol import Context, Params, Student
 
-__all__ = ['Samples', 'draw', 'generate', 'sample', 'sample_each', 'sequence_keys']
+__all__ = [
+    'Samples',
+    'draw',
+    'generate',
+    'sample',
+    'sample_each',
+    'sequence_keys',
+    'without_padding',
+]
 
 
 class Samples(NamedTuple):
@@ -181,8 +189,7 @@ def _decode(
     def advance(state: _State) -> _State:
         logits, cache = step(state.cache, state.token)
         logits = logits.astype(jnp.float32)
-        # A pad inside of a sequence would be no token to whoever reads the ids.
-        allowed = jnp.where(jnp.arange(logits.shape[-1]) == student.pad_id, -jnp.inf, logits)
+        allowed = without_padding(logits, student.pad_id)
         if temperature == 0:
             token = jnp.argmax(allowed, axis=-1).astype(jnp.int32)
         else:
@@ -216,6 +223,11 @@ def _decode(
     return lax.while_loop(
         lambda state: (state.position < max_length) & ~jnp.all(state.finished), advance, start
     ).samples
+
+
+def without_padding(logits: Float[Array, '*batch V'], pad_id: int) -> Float[Array, '*batch V']:
+    """Logits that never choose padding: inside of a sequence it is no token to whoever reads it."""
+    return jnp.where(jnp.arange(logits.shape[-1]) == pad_id, -jnp.inf, logits)
 
 
 def draw(

@@ -269,7 +269,8 @@ def _run(
     def advance(rows: _Rows) -> _Rows:
         logits, cache = step(cast, rows.cache, rows.token[:, None, None])
         logits = logits.astype(jnp.float32).reshape(size, -1)
-        token = _token(rows.keys, rows.position, logits, temperature)
+        allowed = sampling.without_padding(logits, student.pad_id)
+        token = _token(rows.keys, rows.position, allowed, temperature)
         token = jnp.where(rows.finished, student.pad_id, token)
         return rows._replace(
             token=token,
