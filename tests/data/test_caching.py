@@ -17,8 +17,11 @@ from tests.support import REPOSITORY
 
 # Makes a folder of three files, a while for each, and says what it read.
 MAKER = """
-import pathlib, sys, time
+import pathlib, signal, sys, time
 from qcrd_jax.data import caching
+
+# A shell's background jobs ignore it, and so would what they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def make(folder):
     print('making', flush=True)
