@@ -195,9 +195,10 @@ class Checkpointer:
             described = record['arrays']
             like: dict[str, Any] = {}
             for leaf, entry in described.items():
-                root, *groups, last = leaf.split('.')
+                root, _, rest = leaf.partition('.')
                 if root != name:
                     continue
+                *groups, last = rest.split('.')
                 inner = like
                 for group in groups:
                     inner = inner.setdefault(group, {})

@@ -165,6 +165,28 @@ def test_damage_falls_back_to_the_step_before_loudly_and_saving_goes_on(tmp_path
         assert_same(checkpointer.restore(shaped(a_state)).state, a_state(70))
 
 
+def nested(offset):
+    """A state of which one part is a tree of dicts, some of its leaves equal to others."""
+    head = jnp.full((2, 2), offset)
+    best = {'layer': {'weight': jnp.arange(6.0) + offset, 'scale': jnp.ones(3)}, 'head': head}
+    return {'a': {'weight': jnp.arange(6.0) + offset}, 'best': best, 'large': jnp.zeros(4096)}
+
+
+def test_a_part_comes_back_without_its_shape_being_known(tmp_path):
+    folder = tmp_path / 'checkpoints'
+    with Checkpointer(folder) as checkpointer:
+        for step in (5, 7):
+            checkpointer.save(step, nested(step), {'step': step})
+    for step in (7, 5):
+        with Checkpointer(folder) as checkpointer:
+            restored = checkpointer.restore_part('best')
+        assert (restored.step, restored.metadata) == (step, {'step': step})
+        assert_same(restored.state, jax.tree.map(np.asarray, nested(step)['best']))
+        if step == 7:  # is damaged where the part lies, and the one before it is taken
+            truncate(folder)
+    assert Checkpointer(tmp_path / 'none').restore_part('best') is None
+
+
 def test_a_step_damaged_twice_keeps_both(tmp_path):
     folder = tmp_path / 'checkpoints'
     for _ in range(2):
