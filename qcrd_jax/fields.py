@@ -13,10 +13,8 @@ from qcrd_jax.errors import InputError, shown
 
 _FIELD = re.compile(r'    (\w+)\.(\w+) = [^#]*# (.*)')
 _COMMENT = re.compile(r'    # (.*)')
-_GROUPS = {
-    'config': '',
-    'mwp': 'data.mwp.',
-}  # what others than that of a field's own name stand for
+_GROUPS = {'config': '', 'mwp': 'data.mwp.'}  # of owners that are not called as their group
+_LONGEST = 200  # characters of a value
 
 
 class Field(NamedTuple):
@@ -51,13 +49,10 @@ def text(config: config_dict.ConfigDict) -> str:
     lines = []
     for field in described(config):
         differs = field.value != field.default
-        shown = (
-            repr(field.value) if len(repr(field.value)) < 200 else f'{repr(field.value)[:197]}...'
-        )
-        lines.append(f'{"*" if differs else " "} {field.name} = {shown}')
+        mark = '*' if differs else ' '
+        lines.append(f'{mark} {field.name} = {shown(field.value, _LONGEST)}')
         if differs:
-            default = repr(field.default)
-            lines.append(f'      by default {default}')
+            lines.append(f'      by default {field.default!r}')
         lines.append(f'      {field.meaning}')
         if not all(choice in field.meaning for choice in field.allowed.split(' | ')):
             lines.append(f'      may be: {field.allowed}')

@@ -18,7 +18,7 @@ def folder() -> pathlib.Path:
 def names() -> list[str]:
     """Returns what `--config` calls them: `svamp`, `paper/table4`."""
     where = folder()
-    return sorted(path.relative_to(where).with_suffix('').as_posix() for path in _files(where))
+    return sorted(p.relative_to(where).with_suffix('').as_posix() for p in where.rglob('*.py'))
 
 
 def by_folder() -> dict[str, list[str]]:
@@ -90,7 +90,3 @@ def with_flag(arguments: Sequence[str], name: str, value: str) -> list[str]:
         else:
             changed.append(argument)
     return changed
-
-
-def _files(where: pathlib.Path) -> list[pathlib.Path]:
-    return [path for path in where.rglob('*.py') if path.name != '__init__.py']

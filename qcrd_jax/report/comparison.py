@@ -16,12 +16,12 @@ from qcrd_jax.report.formats import clip, interval, percent
 from qcrd_jax.report.groups import Grouping, grouped
 from qcrd_jax.report.predictions import MAX_ROWS, filter_of, group_filters, verdict
 from qcrd_jax.report.run_files import RunFiles, plain, read_run
+from qcrd_jax.runs import workdir as workdirs
 
 NAME = 'comparison.html'
 
 _MEASURES = (('labels', 'correct'), ('greedy rationales', 'rationale_correct'))
 _LEVEL = 0.05
-_APART = ('teacher', 'judge', 'pairs', 'reproduce')  # groups of fields that no run reads
 _MAX_FIELDS = 200  # of the configuration
 _MAX_NAMED = 3  # ids in a message
 
@@ -224,9 +224,9 @@ def _settings(runs: Sequence[RunFiles]) -> list[tuple[str, str, str]]:
             naming.configured(name, second.get(name)),
         )
         for name in dict.fromkeys((*first, *second))
-        if first.get(name) != second.get(name) and name.partition('.')[0] not in _APART
+        if first.get(name) != second.get(name) and name.partition('.')[0] not in workdirs.APART
     ]
-    ours, theirs = (_last_session(run) for run in runs)
+    ours, theirs = (_last_launch(run) for run in runs)
     rows += [
         (name, ours.get(name, '–'), theirs.get(name, '–'))
         for name in dict.fromkeys((*ours, *theirs))
@@ -235,9 +235,9 @@ def _settings(runs: Sequence[RunFiles]) -> list[tuple[str, str, str]]:
     return rows[:_MAX_FIELDS]
 
 
-def _last_session(run: RunFiles) -> Mapping[str, str]:
-    sessions = naming.sessions(run)
-    return dict(sessions[-1]['rows']) if sessions else {}
+def _last_launch(run: RunFiles) -> Mapping[str, str]:
+    launches = naming.launches(run)
+    return dict(launches[-1]['rows']) if launches else {}
 
 
 def _differing(pairs: Sequence[Pair], grouping: Grouping | None) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """How a page calls a run: its method, its data, its student, how far it came, where it lies."""
 
 import shlex
-from typing import Any
+from typing import Any, get_args
 
 from qcrd_jax.data.schema import AnswerType
 from qcrd_jax.data.sources.table import DATASETS
@@ -11,9 +11,8 @@ from qcrd_jax.report.formats import cell, clip
 from qcrd_jax.report.run_files import RunFiles, number, plain
 from qcrd_jax.runs.commands import is_private
 
-_ANSWER_TYPES: tuple[AnswerType, ...] = ('equation', 'choice', 'class', 'text')
 _NOT_SHOWN = 'not shown'
-_MAX_SESSIONS = 6
+_MAX_LAUNCHES = 6
 
 
 def title(run: RunFiles) -> str:
@@ -38,7 +37,7 @@ def answer_type(run: RunFiles) -> str:
     """How its answers are compared; '' where nobody knows."""
     entry = DATASETS.get(dataset(run))
     found = (entry and entry.answer_type) or flatten(run.config).get('data.answer_type')
-    return found if found in _ANSWER_TYPES else ''
+    return found if found is not None and found in get_args(AnswerType) else ''
 
 
 def steps(run: RunFiles) -> float:
@@ -77,15 +76,15 @@ def configured(field: str, value: Any) -> str:
     return _NOT_SHOWN if is_private(field) and value not in ('', None) else cell(value)
 
 
-def sessions(run: RunFiles) -> list[dict[str, Any]]:
-    """What ran it: command, commit, device and versions of the last sessions that differed."""
-    recorded = run.provenance.get('sessions')
+def launches(run: RunFiles) -> list[dict[str, Any]]:
+    """What ran it: command, commit, device and versions of the last launches that differed."""
+    recorded = run.provenance.get('launches')
     recorded = recorded if isinstance(recorded, list) else []
     found = [each for each in recorded if isinstance(each, dict)]
     return [
-        {'name': _place(place, len(found)), 'rows': _session(each)}
+        {'name': _place(place, len(found)), 'rows': _launch(each)}
         for place, each in enumerate(found)
-        if place == 0 or place > len(found) - _MAX_SESSIONS
+        if place == 0 or place > len(found) - _MAX_LAUNCHES
     ]
 
 
@@ -95,7 +94,7 @@ def _place(place: int, count: int) -> str:
     return 'Begun' if place == 0 else 'Resumed' if place == count - 1 else f'Resumed ({place})'
 
 
-def _session(record: dict[str, Any]) -> list[tuple[str, str]]:
+def _launch(record: dict[str, Any]) -> list[tuple[str, str]]:
     """Its rows; what is missing has a dash."""
     versions = record.get('versions')
     versions = versions if isinstance(versions, dict) else {}

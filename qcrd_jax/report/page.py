@@ -82,7 +82,7 @@ def _page(run: RunFiles) -> dict[str, Any]:
         'hidden_examples': max(len(run.examples) - _MAX_EXAMPLES, 0),
         'groups': _groups(run, grouping),
         'predictions': predictions(run, grouping),
-        'sessions': naming.sessions(run),
+        'launches': naming.launches(run),
         'summary': [(plain(name), cell(value)) for name, value in flatten(run.summary).items()],
         'config': _config(run),
     }

@@ -1,6 +1,6 @@
 """Where a run's numbers come from: the command, the commit of the code, versions, devices.
 
-They stand in `provenance.json`, once for each session that differed from the one before it. Nothing
+They stand in `provenance.json`, once for each launch that differed from the one before it. Nothing
 that trains imports this module, so that what it says changes no version of the code; there is no
 time of day in it, so that a run that is made again leaves the same file.
 """
@@ -37,20 +37,20 @@ _CODE = ('qcrd_jax', 'run.py', 'configs')  # of a checkout: what a run depends o
 
 
 def record(workdir: pathlib.Path, argv: Sequence[str] | None = None) -> None:
-    """Writes what this session is, where it is the first or differs from the one before it.
+    """Writes what this launch is, where it is the first or differs from the one before it.
 
     Args:
       workdir: of the run, before it has trained; a run that has not saved anything begins anew.
       argv: the command; None: this process's.
     """
-    session = facts(sys.argv if argv is None else argv)
-    sessions = _recorded(workdir) if workdirs.started(workdir) else []
-    if not sessions or sessions[-1] != session:
-        files.write_json(workdir / NAME, {'sessions': [*sessions, session]})
+    launch = facts(sys.argv if argv is None else argv)
+    launches = _recorded(workdir) if workdirs.started(workdir) else []
+    if not launches or launches[-1] != launch:
+        files.write_json(workdir / NAME, {'launches': [*launches, launch]})
 
 
 def facts(argv: Sequence[str]) -> dict[str, Any]:
-    """What a session is, as JSON values.
+    """What a launch is, as JSON values.
 
     Args:
       argv: the command, as `sys.argv` has it.
@@ -111,10 +111,10 @@ def versions() -> dict[str, str | None]:
 
 
 def _recorded(workdir: pathlib.Path) -> list[Any]:
-    """The sessions so far; none where the file is missing or damaged."""
+    """The launches so far; none where the file is missing or damaged."""
     try:
         there = files.read_json(workdir / NAME)
     except (InputError, OSError):
         return []
-    sessions = there.get('sessions') if isinstance(there, dict) else None
-    return sessions if isinstance(sessions, list) else []
+    launches = there.get('launches') if isinstance(there, dict) else None
+    return launches if isinstance(launches, list) else []

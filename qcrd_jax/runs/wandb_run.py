@@ -10,8 +10,7 @@ from absl import logging
 
 from qcrd_jax import files
 from qcrd_jax.errors import InputError, reason
-
-CONFIG = 'config.json'  # of a run
+from qcrd_jax.runs.workdir import CONFIG
 
 
 class WandbRun:

@@ -17,7 +17,7 @@ from qcrd_jax.files import flatten
 from qcrd_jax.runs.checkpoint import Checkpointer, UnreadableError
 
 CONFIG = 'config.json'
-_APART = ('teacher', 'judge', 'pairs', 'reproduce')  # groups that no training reads
+APART = ('teacher', 'judge', 'pairs', 'reproduce')  # groups that no training reads
 # Fields that change no number of a training but by rounding: where something is kept or computed,
 # what is done after a fault, what is looked at when all is done. The data is compared itself.
 _FREE = (
@@ -259,7 +259,7 @@ def _bound(tree: dict[str, Any]) -> dict[str, Any]:
     return {
         name: value
         for name, value in flat.items()
-        if name.partition('.')[0] not in _APART and name not in _FREE
+        if name.partition('.')[0] not in APART and name not in _FREE
     }
 
 

@@ -194,7 +194,7 @@ def snapshot(folder):
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in folder.rglob('*')
-        # Who holds it, and what was begun in it, are said of every session.
+        # Who holds it, and what was begun in it, are said of every launch.
         if path.is_file() and path.name not in ('.lock', 'provenance.json')
     }
 

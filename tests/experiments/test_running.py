@@ -66,8 +66,8 @@ def test_every_cell_is_run_once_and_its_seeds_together(done):
             summary = files.read_json(folder / f'seed{seed}' / 'summary.json')
             assert (summary['seed'], summary['steps']) == (seed, 2)
             assert (folder / f'seed{seed}' / 'hf' / 'model.safetensors').is_file()
-            (session,) = files.read_json(folder / f'seed{seed}' / 'provenance.json')['sessions']
-            assert session['versions']['jax'] == jax.__version__
+            (launch,) = files.read_json(folder / f'seed{seed}' / 'provenance.json')['launches']
+            assert launch['versions']['jax'] == jax.__version__
 
 
 def test_a_run_that_was_begun_keeps_its_configuration(done):

@@ -42,8 +42,8 @@ def pages(tmp_path_factory):
         for i in range(ROWS)
     ]
     files.write_jsonl(folder / 'run' / 'predictions.jsonl', predictions)
-    session = {'command': f'python run.py --config=x --name={"y" * 300}', 'commit': 'c' * 40}
-    files.write_json(folder / 'run' / 'provenance.json', {'sessions': [session]})
+    launch = {'command': f'python run.py --config=x --name={"y" * 300}', 'commit': 'c' * 40}
+    files.write_json(folder / 'run' / 'provenance.json', {'launches': [launch]})
     cells = (Cell('QCRD', 'mwp', 50.0, 1, (Outcome(0, 61.0),)),)
     table = Table('table1', 'A table', 'Small.', 'accuracy, %', ('QCRD',), ('mwp',), cells)
     return {

@@ -93,7 +93,7 @@ def test_settings_that_differ_are_named_and_no_secret(tmp_path):
     config['loss']['margin'] = 2.0
     files.write_json(second / 'config.json', config)
     for folder, commit in ((first, 'aaaa'), (second, 'bbbb')):
-        files.write_json(folder / 'provenance.json', {'sessions': [{'commit': commit}]})
+        files.write_json(folder / 'provenance.json', {'launches': [{'commit': commit}]})
     text = parsed(write_comparison(first, second)).text
     assert 'loss.margin 3 2 ' in text
     assert 'method qcrd dss' in text
@@ -166,10 +166,10 @@ def test_output_of_models_is_text_never_markup(tmp_path, attack):
         ]
 
     for side, name in enumerate('ab'):
-        session = {'command': f'{attack} {name}', 'versions': {attack: name}, 'device': attack}
+        launch = {'command': f'{attack} {name}', 'versions': {attack: name}, 'device': attack}
         contents = {
             'predictions.jsonl': '\n'.join(map(json.dumps, hostile(side))),
-            'provenance.json': json.dumps({'sessions': [session]}),
+            'provenance.json': json.dumps({'launches': [launch]}),
             'config.json': json.dumps({'method': attack, attack: name}),
         }
         (tmp_path / name).mkdir()

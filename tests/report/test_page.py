@@ -196,7 +196,7 @@ def test_what_ran_it_is_shown_and_what_continued_it(tmp_path):
         'devices': 8,
         'versions': {'python': '3.12.1', 'jax': '0.10.2', 'flax': None, 'qcrd_jax': '0.1.0'},
     }
-    files.write_json(tmp_path / 'provenance.json', {'sessions': [first]})
+    files.write_json(tmp_path / 'provenance.json', {'launches': [first]})
     text = rendered(tmp_path).text
     command = "python run.py \\ --config=configs/svamp.py \\ --config.data.source 'my data'"
     assert f'command {command} commit {"ab" * 20} device 8 × NVIDIA H100 (gpu)' in text
@@ -204,7 +204,7 @@ def test_what_ran_it_is_shown_and_what_continued_it(tmp_path):
     assert 'Begun' not in text
     second = first | {'commit': None, 'device': 'cpu', 'platform': 'cpu', 'devices': 1}
     third = second | {'commit': 'cd' * 20, 'changed': True}
-    files.write_json(tmp_path / 'provenance.json', {'sessions': [first, second, third]})
+    files.write_json(tmp_path / 'provenance.json', {'launches': [first, second, third]})
     text = rendered(tmp_path).text
     assert 'Begun command' in text
     assert 'Resumed (1) command' in text

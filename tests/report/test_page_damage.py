@@ -126,7 +126,7 @@ def test_output_of_models_is_text_never_markup(tmp_path, attack):
     for name in ('config.json', 'summary.json', 'scores.json', 'prepare.json', 'provenance.json'):
         content = {'method': attack, 'dataset': attack, attack: [0.5], 'seed': attack}
         content |= {
-            'sessions': [{'command': attack, 'commit': attack, 'versions': {attack: attack}}]
+            'launches': [{'command': attack, 'commit': attack, 'versions': {attack: attack}}]
         }
         content |= {'student': attack, 'train': {'questions': attack, 'samples': attack}}
         (tmp_path / name).write_text(json.dumps(content))
@@ -157,11 +157,11 @@ def test_fields_of_any_type_are_shown(tmp_path, odd):
         files.write_jsonl(tmp_path / name, [record, nested])
     for name in ('config.json', 'summary.json', 'scores.json', 'prepare.json', 'provenance.json'):
         fields = ('method', 'data', 'seed', 'student', 'steps', 'best_step', 'training_hours')
-        content = dict.fromkeys((*fields, 'train', 'pretraining_seconds', 'sessions'), odd)
+        content = dict.fromkeys((*fields, 'train', 'pretraining_seconds', 'launches'), odd)
         files.write_json(tmp_path / name, content)
     rendered(tmp_path)
-    session = dict.fromkeys(('command', 'commit', 'device', 'devices', 'versions'), odd)
-    files.write_json(tmp_path / 'provenance.json', {'sessions': [odd, session, session]})
+    launch = dict.fromkeys(('command', 'commit', 'device', 'devices', 'versions'), odd)
+    files.write_json(tmp_path / 'provenance.json', {'launches': [odd, launch, launch]})
     rendered(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""Where numbers come from: what is recorded of a session, and that no secret is."""
+"""Where numbers come from: what is recorded of a launch, and that no secret is."""
 
 import importlib.metadata
 import platform
@@ -14,8 +14,8 @@ from qcrd_jax.runs import provenance
 from qcrd_jax.syntax import imported
 
 
-def sessions(workdir):
-    return files.read_json(workdir / 'provenance.json')['sessions']
+def launches(workdir):
+    return files.read_json(workdir / 'provenance.json')['launches']
 
 
 def begin(workdir):
@@ -42,29 +42,29 @@ def test_a_package_that_is_not_there_has_no_version(monkeypatch):
     assert provenance.versions()['flax'] is None
 
 
-def test_a_session_like_the_last_is_recorded_once(tmp_path):
+def test_a_launch_like_the_last_is_recorded_once(tmp_path):
     provenance.record(tmp_path, ['run.py', '--mode=train'])
     begin(tmp_path)
     before = (tmp_path / 'provenance.json').read_bytes()
     provenance.record(tmp_path, ['run.py', '--mode=train'])
     assert (tmp_path / 'provenance.json').read_bytes() == before
     provenance.record(tmp_path, ['run.py', '--heartbeat=9'])
-    commands = [each['command'] for each in sessions(tmp_path)]
+    commands = [each['command'] for each in launches(tmp_path)]
     assert commands == ['python run.py --mode=train', 'python run.py --heartbeat=9']
 
 
 def test_a_run_that_has_saved_nothing_begins_anew(tmp_path):
     provenance.record(tmp_path, ['run.py', '--seed=1'])
     provenance.record(tmp_path, ['run.py', '--seed=2'])
-    assert [each['command'] for each in sessions(tmp_path)] == ['python run.py --seed=2']
+    assert [each['command'] for each in launches(tmp_path)] == ['python run.py --seed=2']
 
 
-@pytest.mark.parametrize('content', ['', '[1]', '{"sessions": 3}', '{"sessions": [null]}', '{'])
+@pytest.mark.parametrize('content', ['', '[1]', '{"launches": 3}', '{"launches": [null]}', '{'])
 def test_a_damaged_record_stops_no_run(tmp_path, content):
     begin(tmp_path)
     (tmp_path / 'provenance.json').write_text(content)
     provenance.record(tmp_path, ['run.py'])
-    assert sessions(tmp_path)[-1]['command'] == 'python run.py'
+    assert launches(tmp_path)[-1]['command'] == 'python run.py'
 
 
 def git(folder, *arguments):
@@ -95,5 +95,5 @@ def test_without_git_there_is_no_commit(monkeypatch, tmp_path):
     assert provenance.commit() == {'commit': None, 'changed': None}
 
 
-def test_what_is_said_of_a_session_is_no_part_of_the_code_that_trains():
+def test_what_is_said_of_a_launch_is_no_part_of_the_code_that_trains():
     assert 'qcrd_jax.runs.provenance' not in imported(identity.RUNNING)

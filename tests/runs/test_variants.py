@@ -60,8 +60,8 @@ def test_the_other_methods_and_sources_run(tmp_path, toy_students, name):
     assert np.isfinite(losses).all()
     assert losses[-1] < losses[0]
     assert (tmp_path / 'hf' / 'model.safetensors').is_file()
-    (session,) = files.read_json(tmp_path / 'provenance.json')['sessions']
-    shown = f'jaxlib</th><td class="value">{session["versions"]["jaxlib"]}</td>'
+    (launch,) = files.read_json(tmp_path / 'provenance.json')['launches']
+    shown = f'jaxlib</th><td class="value">{launch["versions"]["jaxlib"]}</td>'
     assert shown in (tmp_path / 'report' / 'index.html').read_text()
     assert (tmp_path / 'scores.json').is_file() == scores
     study = [record for _, record in files.read_jsonl(tmp_path / 'case_study.jsonl')]
