@@ -1,5 +1,6 @@
 """A workdir: one writer, one configuration."""
 
+import json
 import multiprocessing
 import pathlib
 
@@ -191,3 +192,71 @@ def test_a_lost_config_json_is_written_again_where_the_checkpoints_know_it(tmp_p
     (tmp_path / 'config.json').unlink()
     workdirs.claim(tmp_path, config)
     assert (tmp_path / 'config.json').read_bytes() == before
+
+
+def test_a_path_is_the_same_from_any_folder(tmp_path, monkeypatch):
+    (tmp_path / 'models' / 'student').mkdir(parents=True)
+    config = base_config()
+    config.student.pretrained = 'models/student'
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'student').mkdir()
+    fresh = tmp_path / 'fresh'
+    workdirs.claim(fresh, config)
+    written = (fresh / 'config.json').read_text()
+    whole = str(tmp_path / 'models' / 'student')
+    assert json.loads(written)['student']['pretrained'] == whole
+    # The discriminator that begins as the student is no folder, though there is one of the name.
+    assert json.loads(written)['discriminator']['pretrained'] == 'student'
+    _with_checkpoint(fresh)
+    before = workdirs.digest(config)
+    workdirs.claim(fresh, config)
+    monkeypatch.chdir(tmp_path / 'models')
+    config.student.pretrained = whole
+    workdirs.claim(fresh, config)
+    workdirs.join(fresh, config)
+    assert workdirs.digest(config) == before
+    config.student.pretrained = 'models/student'  # which is not there, from here
+    for ask in (workdirs.claim, workdirs.join):
+        with pytest.raises(InputError, match=r"student.pretrained \(there '/.*, here 'models/stud"):
+            ask(fresh, config)
+    assert (fresh / 'config.json').read_text() == written
+
+
+@pytest.mark.parametrize(
+    ('name', 'value', 'free'),
+    [
+        ('data.source', 'elsewhere', True),  # the data itself is compared
+        ('data.teacher_samples', 'elsewhere', True),
+        ('evaluation.together', 3, True),
+        ('evaluation.temperatures', (2.0,), True),
+        ('train.wandb', 'mine', True),
+        ('teacher.model', 'another', True),
+        ('evaluation.max_length', 9, False),  # which validation selects by
+        ('train.patience', 2, False),
+        ('data.leaks', 'drop', False),
+    ],
+)
+def test_what_a_run_is_bound_to(tmp_path, name, value, free):
+    config = base_config()
+    workdirs.claim(tmp_path, config)
+    _with_checkpoint(tmp_path)
+    before = workdirs.digest(config)
+    config.update_from_flattened_dict({name: value})
+    assert (workdirs.digest(config) == before) == free
+    for ask in (workdirs.claim, workdirs.join):
+        if free:
+            ask(tmp_path, config)
+        else:
+            with pytest.raises(InputError, match=rf'{name} \(there .*Leave out --config'):
+                ask(tmp_path, config)
+
+
+def test_steps_that_follow_from_epochs_bind_nothing(tmp_path):
+    config = base_config()
+    config.train.epochs = 2.0
+    workdirs.claim(tmp_path, config)
+    _with_checkpoint(tmp_path)
+    before = workdirs.digest(config)
+    config.train.steps = 77  # as a run resolves them
+    workdirs.claim(tmp_path, config)
+    assert workdirs.digest(config) == before
