@@ -2,6 +2,7 @@
 
     python -m benchmarks.scale --size xl --version v1.1 --devices 8 --fsdp 8
     python -m benchmarks.scale --size 7b --version qwen2.5 --devices 64 --fsdp 8 --batch 64
+    python -m benchmarks.scale --size 7b --version qwen2.5 --lora 16
 
 Devices are simulated (XLA's host platform): their number, memory and collectives are those of the
 partitioner, no time is. A CPU computes some of bfloat16 in float32, so that what is between
@@ -27,9 +28,9 @@ from qcrd_jax import config as configuration
 from qcrd_jax import files
 from qcrd_jax.data.lengths import Lengths
 from qcrd_jax.methods import METHODS, Method, Parts, compiled, optimizers, placed, programs
-from qcrd_jax.methods.programs import Progress
+from qcrd_jax.methods.programs import Fixed, Progress
 from qcrd_jax.methods.state import DiscriminatorState, TrainState
-from qcrd_jax.models import Discriminator, architectures, parameter_count
+from qcrd_jax.models import Discriminator, LoraStudent, architectures, parameter_count
 from qcrd_jax.models.protocol import Encoder
 from qcrd_jax.placement import Placement
 
@@ -49,6 +50,7 @@ class Case:
     batch: int = 8
     lag: int = 5
     accumulate: int = 1
+    lora: int = 0
     remat: bool = True
     together: bool = True
 
@@ -65,13 +67,15 @@ def measure(case: Case) -> dict[str, Any]:
     progress = placement.living(shapes, placed.layout(placement, shapes))
     batch = _batch(case)
     batch = placement.living(batch, placement.rows(batch))
+    fixed = Fixed(base=_frozen(method, placement))
     made = compiled.programs_of(method, placement)
     begun = time.perf_counter()
-    found = made.all(progress, batch, jax.random.key(0), None, largest=SHAPE, steps=case.lag)
+    found = made.all(progress, batch, jax.random.key(0), fixed, largest=SHAPE, steps=case.lag)
     seconds = time.perf_counter() - begun
     names = ('sampling', 'learning') if len(found) > 1 else ('step',)
     kept = sum(
-        leaf.dtype.itemsize * int(np.prod(_part(leaf))) for leaf in jax.tree.leaves(progress)
+        leaf.dtype.itemsize * int(np.prod(_part(leaf)))
+        for leaf in jax.tree.leaves((progress, fixed))
     )
     return {
         'case': dataclasses.asdict(case),
@@ -86,6 +90,17 @@ def measure(case: Case) -> dict[str, Any]:
             for name, each in zip(names, found, strict=True)
         },
     }
+
+
+def _frozen(method: Any, placement: Placement) -> Any:
+    """The shapes of frozen weights where they live; None where all weights are trained."""
+    if not isinstance(method.student, LoraStudent):
+        return None
+    whole = method.student.student
+    shapes = jax.eval_shape(
+        lambda key: whole.narrowed(whole.init(key), jnp.bfloat16), jax.random.key(0)
+    )
+    return placement.living(shapes, placement.frozen(shapes))
 
 
 def _part(leaf: Any) -> tuple[int, ...]:
@@ -104,6 +119,8 @@ def _method(case: Case) -> Method:
     discriminator = None
     if entry.weighs(config):
         discriminator = Discriminator(_encoder(case, student))
+    if case.lora:
+        student = LoraStudent(student, case.lora)
     optimizer = optimizers.adamw(config.optimizer.learning_rate)
     return entry.build(config, Parts(student, optimizer, discriminator, optimizer, SHAPE.rationale))
 
@@ -156,10 +173,14 @@ def row(found: dict[str, Any]) -> str:
         )
         talk.append(f'{name}: {listed or "none"}')
     return (
-        f'| {case.version} {case.size}, {case.method} | {case.devices // case.fsdp} x {case.fsdp} '
+        f'| {case.version} {case.size}, {_named(case)} | {case.devices // case.fsdp} x {case.fsdp} '
         f'| {case.batch} | {case.lag} | {found["kept"] / 1e9:.1f} | {memory} '
         f'| {found["compile_seconds"]:.0f} | {"; ".join(talk)} |'
     )
+
+
+def _named(case: Case) -> str:
+    return f'{case.method}, LoRA of rank {case.lora}' if case.lora else case.method
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -168,7 +189,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         prog='python -m benchmarks.scale', description=(__doc__ or '').splitlines()[0]
     )
     for field in dataclasses.fields(Case):
-        kind = flags.at_least(1) if isinstance(field.default, int) else str
+        kind = str
+        if isinstance(field.default, int):
+            kind = flags.at_least(min(field.default, 1))
         if isinstance(field.default, bool):
             parser.add_argument(f'--no-{field.name}', dest=field.name, action='store_false')
         else:

@@ -18,6 +18,7 @@ def base_config() -> config_dict.ConfigDict:
 
     config.data = _data()
     config.student = _student()
+    config.lora = _lora()
     config.discriminator = _discriminator()
     config.negatives = _negatives()
     config.loss = _loss()
@@ -89,6 +90,15 @@ def _student() -> config_dict.ConfigDict:
     student.dropout = 0.1  # rate, as DSS's trainer had
     student.compute_dtype = 'auto'  # float32 | bfloat16 | auto (bfloat16 on accelerators)
     return student
+
+
+def _lora() -> config_dict.ConfigDict:
+    lora = config_dict.ConfigDict()
+    lora.rank = 0  # r of low-rank adapters beside the frozen weights of a pretrained decoder-only
+    # student, which are trained in their place (Hu et al. 2022); 0: all weights are trained
+    lora.alpha = 16.0  # their products are multiplied by alpha / r
+    lora.targets = 'all'  # attention | all: matrices with an adapter (all: the feed-forward's too)
+    return lora
 
 
 def _discriminator() -> config_dict.ConfigDict:

@@ -166,6 +166,12 @@ class Placement:
             lambda path, leaf: NamedSharding(self.mesh, self._split(path, leaf.shape, lead)), tree
         )
 
+    def frozen(self, tree: Any) -> Any:
+        """Returns the shardings of weights that are not trained; seeds share them."""
+        if self.seeds:
+            return jax.tree.map(lambda _: self.everywhere, tree)
+        return self.parameters(tree)
+
     def generators(self, tree: Any) -> Any:
         """Returns the shardings of generators on a first axis, one or more for each of `data`."""
         return self._spread(tree, 0, 'data')

@@ -151,10 +151,10 @@ def sample_each(
 
     The sequences are those of J calls of `sample`; there are J times fewer sequential steps.
     """
-    params = jax.vmap(student.cast_for_decoding)(params)
-    axes = student.cache_axes
-    start = jax.vmap(student.start_decoding, in_axes=(0, 0, None, None), out_axes=axes)
-    step = jax.vmap(student.decode_step, in_axes=(0, axes, 0), out_axes=(0, axes))
+    axes, weights = student.cache_axes, student.decoding_axes
+    params = jax.vmap(student.cast_for_decoding, out_axes=weights)(params)
+    start = jax.vmap(student.start_decoding, in_axes=(weights, 0, None, None), out_axes=axes)
+    step = jax.vmap(student.decode_step, in_axes=(weights, axes, 0), out_axes=(0, axes))
     cache = start(params, contexts, keys.shape[-1], max_length)
     return _decode(
         lambda cache, token: step(params, cache, token),

@@ -18,6 +18,7 @@ from qcrd_jax.methods.objectives import DecayEvery
 from qcrd_jax.methods.optimizers import Schedule, check_warmup
 from qcrd_jax.methods.table import METHODS, NegativesSource
 from qcrd_jax.models.architectures import SIZES
+from qcrd_jax.models.lora import LoraTargets
 
 _SIZE_NAMES = tuple(dict.fromkeys(size for sizes in SIZES.values() for size in sizes))
 # Owned by those who implement them, as far as these stand above the configuration.
@@ -33,6 +34,7 @@ CHOICES = {
     'student.size': _SIZE_NAMES,
     'student.version': tuple(SIZES),
     'student.compute_dtype': ('auto', 'float32', 'bfloat16'),
+    'lora.targets': get_args(LoraTargets),
     'discriminator.size': _SIZE_NAMES,
     'discriminator.scores': get_args(ScoresSource),
     'discriminator.decay_every': get_args(DecayEvery),
@@ -64,6 +66,8 @@ RANGES = {
     'data.length_bucket': (1, None),
     'student.vocab_size': (1, None),
     'student.dropout': (0, 0.99),
+    'lora.rank': (0, None),
+    'lora.alpha': (0, None),
     'discriminator.pretrain_steps': (0, None),
     'discriminator.batch_size': (1, None),
     'discriminator.learning_rate': (0, None),
@@ -210,6 +214,16 @@ def _check_sense(config: config_dict.ConfigDict) -> None:
     data = config.data
     if not config.train.epochs:  # which the data makes steps of
         check_warmup(config.optimizer.warmup_steps, config.train.steps)
+    if config.lora.rank and not config.student.pretrained:
+        raise InputError(
+            '--config.lora.rank: adapters stand beside the weights of a pretrained student; name '
+            'one by --config.student.pretrained, or expected 0, which trains all weights.'
+        )
+    if config.lora.rank and config.negatives.fixed:
+        raise InputError(
+            '--config.negatives.fixed: a student with adapters samples adapters; expected '
+            "'' (theta_0) with --config.lora.rank."
+        )
     if DATASETS[data.name].generator:
         for name in ('source', 'teacher_samples'):
             if data[name]:

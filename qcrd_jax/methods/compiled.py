@@ -19,9 +19,9 @@ from qcrd_jax import interruption
 from qcrd_jax.data.batches import BatchStream
 from qcrd_jax.data.lengths import Lengths
 from qcrd_jax.methods import placed, programs
-from qcrd_jax.methods.method import Method
+from qcrd_jax.methods.method import Method, over
 from qcrd_jax.methods.metrics import Metrics
-from qcrd_jax.methods.programs import Progress
+from qcrd_jax.methods.programs import NOTHING_FIXED, Fixed, Progress
 from qcrd_jax.methods.rationales import Batch
 from qcrd_jax.models.protocol import Params
 from qcrd_jax.placement import Placement, one_device
@@ -78,7 +78,7 @@ class Programs:
         key: Key[Array, '*seeds'],
         step: int,
         limit: int,
-        fixed_generator: Params | None = None,
+        fixed: Fixed = NOTHING_FIXED,
     ) -> tuple[Progress, int, Metrics]:
         """Takes one step, or a chunk of them if they all end by `limit`.
 
@@ -90,14 +90,14 @@ class Programs:
           key: the run's base key.
           step: t.
           limit: no step from here on is taken.
-          fixed_generator: what is sampled where there is no ring.
+          fixed: what is read beside them.
 
         Returns:
           The progress, the next step, and the metrics of what was taken.
         """
         count = self.steps_at_once(step, limit)
         ready = self.placed(self.prepared(batches, step, count))
-        progress, metrics = self.take(progress, ready, key, fixed_generator)
+        progress, metrics = self.take(progress, ready, key, fixed)
         return progress, step + count, metrics
 
     def steps_at_once(self, step: int, limit: int) -> int:
@@ -134,19 +134,19 @@ class Programs:
         progress: Progress,
         ready: Prepared,
         key: Key[Array, '*seeds'],
-        fixed_generator: Params | None = None,
+        fixed: Fixed = NOTHING_FIXED,
     ) -> tuple[Progress, Metrics]:
         """Takes the steps whose batches are prepared; see `advance`."""
         if self.apart is None:
-            return self.step(progress, ready.batches[0], key, fixed_generator)
+            return self.step(progress, ready.batches[0], key, fixed)
         if ready.questions is None:
             (batch,) = ready.batches
-            sampled = self.apart.sample_now(progress, batch, key, fixed_generator)
-            return self.apart.learn(progress, batch, sampled, key)
-        sampled, metrics = self.apart.sample_ahead(progress, ready.questions, key), []
+            sampled = self.apart.sample_now(progress, batch, key, fixed)
+            return self.apart.learn(progress, batch, sampled, key, fixed)
+        sampled, metrics = self.apart.sample_ahead(progress, ready.questions, key, fixed), []
         for turn, batch in enumerate(ready.batches):
             drawn = _of_turn(sampled, turn, batch['positive_ids'].shape[-1], self._pad_id)
-            progress, taken = self.apart.learn(progress, batch, drawn, key)
+            progress, taken = self.apart.learn(progress, batch, drawn, key, fixed)
             metrics.append(taken)
         return progress, _stacked(*metrics)
 
@@ -155,7 +155,7 @@ class Programs:
         progress: Any,
         batch: Any,
         key: Any,
-        fixed_generator: Any = None,
+        fixed: Any = NOTHING_FIXED,
         *,
         largest: Lengths,
         steps: int,
@@ -168,11 +168,11 @@ class Programs:
           progress: arrays or their shapes, as all that follows.
           batch: of any step.
           key: the run's base key.
-          fixed_generator: what is sampled where there is no ring.
+          fixed: what is read beside them.
           largest: the shape that holds all batches.
           steps: in a row; a chunk is taken where they are enough.
         """
-        asked = progress, batch, key, fixed_generator
+        asked = progress, batch, key, fixed
         if self.apart is None:
             return [self.step.lower(*asked).compile()]
         sampling = self.apart.sample_now.lower(*asked)
@@ -180,9 +180,9 @@ class Programs:
             blank = {name: np.zeros(leaf.shape, leaf.dtype) for name, leaf in batch.items()}
             questions = self._questions([blank] * together, largest)
             questions = self.placed(Prepared((), questions)).questions
-            sampling = self.apart.sample_ahead.lower(progress, questions, key)
+            sampling = self.apart.sample_ahead.lower(progress, questions, key, fixed)
         drawn = jax.eval_shape(self.apart.sample_now, *asked)
-        learning = self.apart.learn.lower(progress, batch, drawn, key)
+        learning = self.apart.learn.lower(progress, batch, drawn, key, fixed)
         return [sampling.compile(), learning.compile()]
 
     def _questions(self, batches: Sequence[Batch], largest: Lengths) -> Batch:
@@ -251,6 +251,7 @@ def sampling_seconds(
     batches: BatchStream,
     key: Key[Array, ''],
     *,
+    base: Params | None = None,
     repeats: int = 5,
 ) -> float:
     """Median wall time of sampling for one step, measured by itself.
@@ -260,14 +261,17 @@ def sampling_seconds(
       generators: those of the steps that are sampled together, on a leading axis; or of one.
       batches: of every step.
       key: of the draws.
+      base: the frozen weights of a student with adapters.
       repeats: timed runs, after one that compiles.
     """
     count = programs.steps_together(made.method)
     ready = made.placed(made.prepared(batches, 0, count))
-    arguments = (generators, ready.batches[0], key)
+    arguments = (base, generators, ready.batches[0], key)
     if ready.questions is not None:
-        arguments = (generators, ready.questions, jax.random.split(key, count))
-    sample, seconds = jax.jit(placed.on(made.method, made.placement).sample), []
+        arguments = (base, generators, ready.questions, jax.random.split(key, count))
+    on_mesh = placed.on(made.method, made.placement)
+    sample = jax.jit(lambda base, *given: over(on_mesh, base).sample(*given))
+    seconds = []
     for _ in range(repeats + 1):
         interruption.check()
         start = time.perf_counter()

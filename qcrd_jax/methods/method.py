@@ -7,7 +7,7 @@ seeds, in one decoding loop; who adds a method writes these two and nothing abou
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import optax
 from jaxtyping import Array, Float, Int, Key
@@ -17,6 +17,7 @@ from qcrd_jax.methods.optimizers import apply_if_finite
 from qcrd_jax.methods.parts import summed
 from qcrd_jax.methods.rationales import Batch, NegativeSampling
 from qcrd_jax.methods.state import TrainState
+from qcrd_jax.models.lora import LoraStudent
 from qcrd_jax.models.protocol import Params, Student
 
 
@@ -97,6 +98,22 @@ class Around:
     def negatives(self) -> NegativeSampling | None:
         """That of the method."""
         return self.method.negatives
+
+
+def over(method: Method, base: Params | None) -> Method:
+    """Returns the method whose student computes beside frozen weights; itself where there are none.
+
+    Args:
+      method: of a student with adapters, or any.
+      base: the frozen weights, inside of a program; None where all weights are trained.
+    """
+    if base is None:
+        return method
+    if isinstance(method, Around):
+        return dataclasses.replace(method, method=over(method.method, base))
+    student = method.student
+    assert isinstance(student, LoraStudent)
+    return dataclasses.replace(cast(Any, method), student=student.over(base))
 
 
 def update_student(

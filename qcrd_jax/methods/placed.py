@@ -13,10 +13,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
-from qcrd_jax.methods.method import Around, Method, Spreading
+from qcrd_jax.methods.method import Around, Method, Spreading, over
 from qcrd_jax.methods.metrics import Metrics
 from qcrd_jax.methods.rationales import Batch
 from qcrd_jax.methods.state import Progress, TrainState
+from qcrd_jax.models.lora import LoraStudent
 from qcrd_jax.models.protocol import Params
 from qcrd_jax.placement import Placement
 from qcrd_jax.ring import Ring
@@ -74,11 +75,14 @@ class _Placed(Around):
             return self._sampled_by_seeds(generators, batches, keys)
         # Cast before they are gathered: what is computed with them is the same.
         generators = student.narrowed(generators, student.encoder.compute_dtype)
+        method = self.method
+        if isinstance(student, LoraStudent):
+            method = over(method, place.shared(student.base))
         if keys.ndim and self._spreads_generators(batches['explain_ids'].shape):
-            sampled = self._sampled_by_generators(generators, batches, keys)
+            sampled = self._sampled_by_generators(method, generators, batches, keys)
         else:
             batches = place.constrained(batches, place.rows(batches, keys.ndim))
-            sampled = self.method.sample(place.shared(generators), batches, keys)
+            sampled = method.sample(place.shared(generators), batches, keys)
         return place.constrained(sampled, place.rows(sampled, keys.ndim))
 
     def _sampled_by_seeds(self, generators: Params, batches: Batch, keys: Any) -> Any:
@@ -104,7 +108,9 @@ class _Placed(Around):
         rows = questions * self.negatives.count
         return data > 1 and lag > 1 and rows <= _FEW
 
-    def _sampled_by_generators(self, generators: Params, batches: Batch, keys: Any) -> Any:
+    def _sampled_by_generators(
+        self, method: Method, generators: Params, batches: Batch, keys: Any
+    ) -> Any:
         """Each place of `data` samples its own generators: one, where there are enough places.
 
         Their number is filled up to a multiple of the places by copies, whose samples are left out.
@@ -117,7 +123,7 @@ class _Placed(Around):
         )
         generators = place.constrained(generators, place.generators(generators))
         batches = place.constrained(batches, place.of_generators(batches))
-        sampled = self.method.sample(generators, batches, keys)
+        sampled = method.sample(generators, batches, keys)
         # Where they are written; only afterwards they go to where they are read.
         sampled = place.constrained(sampled, place.of_generators(sampled))
         return jax.tree.map(lambda leaf: leaf[:lag], sampled)

@@ -22,14 +22,18 @@ from jaxtyping import Array, Key
 
 from qcrd_jax.data.batches import BatchStream, fitted_together, stacked
 from qcrd_jax.data.lengths import Lengths
-from qcrd_jax.methods.method import Around, Method
+from qcrd_jax.methods.method import Around, Method, over
 from qcrd_jax.methods.metrics import Metrics
 from qcrd_jax.methods.rationales import Batch, Rationales, fitted
+from qcrd_jax.methods.state import Fixed as Fixed
 from qcrd_jax.methods.state import Progress as Progress  # others name it from here
 from qcrd_jax.methods.state import TrainState, step_keys
 from qcrd_jax.models.protocol import Params
 from qcrd_jax.placement import Placement, one_device
 from qcrd_jax.ring import Ring
+
+NOTHING_FIXED = Fixed()
+"""What methods read beside progress and batch that sample from a ring or not at all."""
 
 _SELDOM = 10  # steps from one update of the discriminator to the next
 
@@ -42,7 +46,7 @@ def take_step(
     progress: Progress,
     batch: Batch,
     key: Key[Array, '*seeds'],
-    fixed_generator: Params | None = None,
+    fixed: Fixed = NOTHING_FIXED,
 ) -> tuple[Progress, Metrics]:
     """One step: `method.sample` from the generator, then `method.update`.
 
@@ -52,10 +56,10 @@ def take_step(
       progress: before the step.
       batch: of the step.
       key: the run's base key.
-      fixed_generator: what is sampled where there is no ring; None where nothing is.
+      fixed: what is read beside them.
     """
-    sampled = sample_now(method, progress, batch, key, fixed_generator)
-    return learn(method, progress, batch, sampled, key)
+    sampled = sample_now(method, progress, batch, key, fixed)
+    return learn(method, progress, batch, sampled, key, fixed)
 
 
 def questions_of(
@@ -90,7 +94,11 @@ def questions_of(
 
 
 def sample_ahead(
-    method: Method, progress: Progress, questions: Batch, key: Key[Array, '*seeds']
+    method: Method,
+    progress: Progress,
+    questions: Batch,
+    key: Key[Array, '*seeds'],
+    fixed: Fixed = NOTHING_FIXED,
 ) -> Any:
     """What is sampled for the next J steps, in their order, [J, ...]; see `questions_of`."""
     state, ring = progress
@@ -100,7 +108,7 @@ def sample_ahead(
     # In the order of the slots, so that no slot is copied; then in that of the steps.
     turns = ring.turns(state.step)
     of_slots, slot_keys = jax.tree.map(lambda leaf: leaf[turns], (questions, keys))
-    sampled = method.sample(ring.slots, of_slots, slot_keys)
+    sampled = over(method, fixed.base).sample(ring.slots, of_slots, slot_keys)
     return jax.tree.map(lambda leaf: leaf[steps % ring.lag], sampled)
 
 
@@ -123,21 +131,27 @@ def sample_now(
     progress: Progress,
     batch: Batch,
     key: Key[Array, '*seeds'],
-    fixed_generator: Params | None = None,
+    fixed: Fixed = NOTHING_FIXED,
 ) -> Any:
     """What one step learns from beside its batch; see `take_step`."""
     state, ring = progress
-    generator = fixed_generator if ring is None else ring.generator(state.step)
+    generator = fixed.generator if ring is None else ring.generator(state.step)
+    method = over(method, fixed.base)
     return method.sample(generator, batch, step_keys(key, state.step).negatives)
 
 
 def learn(
-    method: Method, progress: Progress, batch: Batch, sampled: Any, key: Key[Array, '*seeds']
+    method: Method,
+    progress: Progress,
+    batch: Batch,
+    sampled: Any,
+    key: Key[Array, '*seeds'],
+    fixed: Fixed = NOTHING_FIXED,
 ) -> tuple[Progress, Metrics]:
     """Leaves the parameters in the ring, and takes the step."""
     state, ring = progress
     ring = ring and ring.push(state.step, state.params)
-    state, metrics = method.update(state, batch, sampled, key)
+    state, metrics = over(method, fixed.base).update(state, batch, sampled, key)
     return Progress(state, ring), metrics
 
 

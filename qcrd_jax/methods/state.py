@@ -67,6 +67,20 @@ class Progress(NamedTuple):
     ring: Ring | None
 
 
+class Fixed(NamedTuple):
+    """What steps read and training does not change.
+
+    Attributes:
+      generator: what is sampled where there is no ring; None where nothing is. That of several
+        seeds is stacked.
+      base: the frozen weights of a student with adapters (`models.lora`), which seeds share; None
+        where all weights are trained.
+    """
+
+    generator: Params | None = None
+    base: Params | None = None
+
+
 class StepKeys(NamedTuple):
     """What a step draws with."""
 

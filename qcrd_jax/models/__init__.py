@@ -6,6 +6,7 @@ from qcrd_jax import lazy
 from qcrd_jax.models.decoder.config import DecoderConfig, RopeScaling
 from qcrd_jax.models.decoder.student import DecoderContext, DecoderEncoder, DecoderStudent
 from qcrd_jax.models.discriminator import Discriminator, join
+from qcrd_jax.models.lora import LoraStudent, merge_adapters
 from qcrd_jax.models.protocol import Cache, Context, Encoder, Params, Student, parameter_count
 from qcrd_jax.models.t5.config import T5Config
 from qcrd_jax.models.t5.student import T5Context, T5Encoder, T5Student
@@ -23,6 +24,7 @@ __all__ = [
     'DecoderStudent',
     'Discriminator',
     'Encoder',
+    'LoraStudent',
     'Params',
     'RopeScaling',
     'Student',
@@ -34,6 +36,7 @@ __all__ = [
     'join',
     'load_encoder',
     'load_student',
+    'merge_adapters',
     'named',
     'parameter_count',
     'random_architecture',

@@ -75,6 +75,11 @@ class StudentBase(EncoderBase):
         """The token that the decoder is given before the first target."""
         return self.config.start_id
 
+    @property
+    def decoding_axes(self) -> Any:
+        """All leaves are stacked."""
+        return 0
+
     def embed_shifted(
         self, params: Params, targets: Int[Array, 'B R T']
     ) -> Float[Array, 'B R T D']:
@@ -113,7 +118,7 @@ class StudentBase(EncoderBase):
         in float32 (the scales of norms, T5's position biases) stays float32.
         """
 
-        def cast(path: Any, leaf: jax.Array) -> jax.Array:
+        def cast(path: Any, leaf: Any) -> Any:
             return leaf if path[-1].key in _READ_AS_FLOAT32 else leaf.astype(dtype)
 
         return jax.tree_util.tree_map_with_path(cast, params)
@@ -127,6 +132,9 @@ class StudentBase(EncoderBase):
         """
         tables = {name: params[name] for name in ('embedding', 'head') if name in params}
         layers = unstack(params[stack]['layers'])
+        if 'adapters' in params:
+            adapters = unstack(params['adapters']['layers'])
+            tables['adapters'] = {'layers': adapters}
         return {
             **params,
             **_cast_matrices(tables, self.compute_dtype),
@@ -147,9 +155,18 @@ def longer_buffers(
     return tuple(jnp.pad(leaf, ((0, 0), (0, more), (0, 0))) for leaf in buffers)
 
 
-def apply(module: nn.Module, params: Params, *arguments: Any, method: str | None = None) -> Any:
-    """Returns what a module, or a method of it, computes."""
-    return module.apply({'params': params}, *arguments, method=method)
+def apply(
+    module: nn.Module,
+    params: Params,
+    *arguments: Any,
+    method: str | None = None,
+    adapters: Params | None = None,
+) -> Any:
+    """Returns what a module, or a method of it, computes; with adapters (`lora`) or without."""
+    variables = {'params': params}
+    if adapters is not None:
+        variables['adapters'] = adapters
+    return module.apply(variables, *arguments, method=method)
 
 
 def unstack(layers: Any) -> tuple[Any, ...]:

@@ -45,6 +45,25 @@ def whole(weight: jax.Array, dtype: Any = None) -> jax.Array:
     return jax.lax.with_sharding_constraint(weight, jax.sharding.PartitionSpec())
 
 
+def projected(
+    module: nn.Module, name: str, x: Float[Array, '... D'], weight: Float[Array, 'D O'], dtype: Any
+) -> Float[Array, '... O']:
+    """Returns x times a matrix of a module, and what its adapter adds where it has one (`lora`).
+
+    Args:
+      module: that the matrix belongs to.
+      name: of the matrix there.
+      x: what is multiplied.
+      weight: the matrix.
+      dtype: that is computed in.
+    """
+    y = x @ whole(weight, dtype)
+    if not module.has_variable('adapters', name):
+        return y
+    adapter = module.get_variable('adapters', name)
+    return y + (x @ whole(adapter['a'], dtype)) @ whole(adapter['b'], dtype)
+
+
 def scan_layers(layer: type[nn.Module], length: int, *, remat: bool = False, **axes: Any) -> Any:
     """Returns a module of `length` layers with stacked parameters, run one after another.
 
@@ -60,7 +79,7 @@ def scan_layers(layer: type[nn.Module], length: int, *, remat: bool = False, **a
         layer = nn.remat(layer, prevent_cse=in_line)
     return nn.scan(
         layer,
-        variable_axes={'params': 0},
+        variable_axes={'params': 0, 'adapters': 0},
         split_rngs={'params': True},
         length=length,
         # Two layers compile and run faster in line; more of them would compile ever longer.

@@ -102,8 +102,19 @@ class Student(_Ids, Protocol):
         the write of one column would become a scatter.
 
             axes = student.cache_axes
-            jax.vmap(student.start_decoding, (0, 0, None, None), out_axes=axes)
-            jax.vmap(student.decode_step, (0, axes, 0), (0, axes))
+            weights = student.decoding_axes
+            jax.vmap(student.start_decoding, (weights, 0, None, None), out_axes=axes)
+            jax.vmap(student.decode_step, (weights, axes, 0), (0, axes))
+        """
+        ...
+
+    @property
+    def decoding_axes(self) -> Any:
+        """The axes of what `cast_for_decoding` makes of stacked parameters, for `jax.vmap`.
+
+        None where the students share what it returns, once.
+
+            cast = jax.vmap(student.cast_for_decoding, out_axes=student.decoding_axes)
         """
         ...
 

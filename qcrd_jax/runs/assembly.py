@@ -23,10 +23,13 @@ from qcrd_jax.methods import optimizers
 from qcrd_jax.methods.table import METHODS, Parts
 from qcrd_jax.models import architectures, huggingface
 from qcrd_jax.models.base import compute_dtype
+from qcrd_jax.models.decoder.config import DecoderConfig
 from qcrd_jax.models.discriminator import Discriminator
+from qcrd_jax.models.lora import LoraStudent
 from qcrd_jax.models.protocol import Student
 from qcrd_jax.placement import Placement
-from qcrd_jax.runs import text_scores
+from qcrd_jax.runs import frozen, text_scores
+from qcrd_jax.runs.frozen import Frozen
 from qcrd_jax.runs.run import Run
 
 
@@ -56,10 +59,21 @@ def assemble(
     scores = None
     if METHODS[config.method].scores_texts(config):
         scores = text_scores.host_scores(config, data)
-    parts = Parts(student, optimizer, discriminator, online, data.lengths.rationale, scores)
+    parts = Parts(
+        _trained(config, student), optimizer, discriminator, online, data.lengths.rationale, scores
+    )
     method = METHODS[config.method].build(config, parts)
     return Run(
-        config, workdir, data, method, schedule, discriminator, pretraining, online, placement
+        config=config,
+        workdir=workdir,
+        corpus=data,
+        method=method,
+        schedule=schedule,
+        discriminator=discriminator,
+        pretraining_optimizer=pretraining,
+        discriminator_optimizer=online,
+        placement=placement,
+        frozen=_frozen(config),
     )
 
 
@@ -91,7 +105,13 @@ def _check_models(config: config_dict.ConfigDict) -> None:
     """Opens what the run names beside its data: refused now, not after the data was read."""
     student, entry = config.student, METHODS[config.method]
     if student.pretrained:
-        huggingface.load_architecture(student.pretrained)
+        architecture = huggingface.load_architecture(student.pretrained)
+        if config.lora.rank and not isinstance(architecture, DecoderConfig):
+            raise InputError(
+                f'--config.lora.rank: adapters are trained of decoder-only students; '
+                f'{student.pretrained} is a {architecture.model_type}. Expected 0 with it, which '
+                'trains all weights.'
+            )
     if name := student.tokenizer or student.pretrained:
         tokenizers.load_tokenizer(name)
     if entry.weighs(config) and config.discriminator.pretrained not in ('', 'student'):
@@ -152,6 +172,20 @@ def _student(config: config_dict.ConfigDict, tokenizer: Any) -> Student:
         compute_dtype=compute_dtype(settings.compute_dtype),
         remat=config.train.remat == 'layers',
     )
+
+
+def _trained(config: config_dict.ConfigDict, student: Student) -> Student:
+    """The student as it is trained: whole, or its adapters."""
+    settings = config.lora
+    if not settings.rank:
+        return student
+    return LoraStudent(student, settings.rank, settings.alpha, settings.targets)
+
+
+def _frozen(config: config_dict.ConfigDict) -> Frozen | None:
+    if not config.lora.rank:
+        return None
+    return frozen.of(huggingface.load_student(config.student.pretrained)[1])
 
 
 def _discriminator(

@@ -15,7 +15,7 @@ from qcrd_jax.models.families import Architecture
 from qcrd_jax.models.protocol import Params
 from qcrd_jax.pipeline import Pipeline
 from qcrd_jax.placement import Placement
-from qcrd_jax.runs import exported, scales
+from qcrd_jax.runs import exported, frozen, scales
 from qcrd_jax.runs import workdir as workdirs
 from qcrd_jax.runs.checkpoint import Checkpointer
 
@@ -37,7 +37,7 @@ def load(config: config_dict.ConfigDict, workdir: pathlib.Path) -> Chosen:
     """Reads the selected student of a workdir, from its latest checkpoint, else from its export.
 
     Args:
-      config: of the run; the groups `student`, `evaluation` and `mesh` are read.
+      config: of the run; the groups `student`, `lora`, `evaluation` and `mesh` are read.
       workdir: of the run.
 
     Raises:
@@ -45,7 +45,7 @@ def load(config: config_dict.ConfigDict, workdir: pathlib.Path) -> Chosen:
     """
     described = exported.folder_of(workdir)
     task, tokenizer = tasks.read(described), tokenizers.load_tokenizer(str(described))
-    architecture, params, sizes = _weights(workdir, described)
+    architecture, params, sizes = _weights(config, workdir, described)
     student = architectures.student_for(
         architecture, tokenizer, compute_dtype=compute_dtype(config.student.compute_dtype)
     )
@@ -67,7 +67,9 @@ def export(workdir: pathlib.Path, chosen: Chosen) -> pathlib.Path:
     return exported.save(workdir, architecture, pipeline.params, tokenizer, pipeline.task)
 
 
-def _weights(workdir: pathlib.Path, described: pathlib.Path) -> tuple[Architecture, Params, Any]:
+def _weights(
+    config: config_dict.ConfigDict, workdir: pathlib.Path, described: pathlib.Path
+) -> tuple[Architecture, Params, Any]:
     """The architecture, the weights, and their sizes before training where they are known."""
     if not workdirs.started(workdir):
         return *huggingface.load_student(described), None
@@ -79,7 +81,11 @@ def _weights(workdir: pathlib.Path, described: pathlib.Path) -> tuple[Architectu
             'pretrained; run --mode=train there first.'
         )
     architecture = huggingface.read_config(described / 'config.json')
+    params = restored.state
+    if config.lora.rank:
+        weights = frozen.of(huggingface.load_student(config.student.pretrained)[1])
+        frozen.check(weights, config, restored.metadata)
+        params = frozen.merged(weights, config, params)
     # Of a T5 the arrays say whether it has a head of its own.
-    tied = 'head' not in restored.state
-    architecture = dataclasses.replace(architecture, tied_head=tied)
-    return architecture, restored.state, restored.metadata['scales']
+    architecture = dataclasses.replace(architecture, tied_head='head' not in params)
+    return architecture, params, restored.metadata['scales']

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from qcrd_jax.data.batches import BatchStream
 from qcrd_jax.methods import compiled, programs
 from qcrd_jax.methods.compiled import Prepared, Programs
-from qcrd_jax.methods.programs import Progress
+from qcrd_jax.methods.programs import Fixed, Progress
 from qcrd_jax.models.protocol import Params
 from qcrd_jax.placement import Placement
 from qcrd_jax.runs.checkpoint import Checkpointer
@@ -33,7 +33,7 @@ class Group(NamedTuple):
     programs: Programs
     batches: BatchStream
     key: jax.Array
-    fixed_generator: Params | None
+    fixed: Fixed
 
     @property
     def several(self) -> bool:
@@ -68,24 +68,39 @@ def placed(runs: Sequence[Run]) -> list[Run]:
     return [replace(run, placement=place(i, len(runs))) for i, run in enumerate(runs)]
 
 
-def group_of(records: Sequence[Records], fixed: Sequence[Params | None]) -> Group:
+def group_of(records: Sequence[Records], generators: Sequence[Params | None]) -> Group:
     """Returns the group of some runs, all before the same step.
 
     Args:
       records: of the runs.
-      fixed: what each samples where there is no ring.
+      generators: what each samples where there is no ring.
     """
     runs = [each.run for each in records]
     method, streams = runs[0].method, [run.training_batches() for run in runs]
     keys = [run.key('train') for run in runs]
     if len(runs) == 1:
         made = compiled.programs_of(method, runs[0].placement)
-        return Group(records, made, streams[0], keys[0], fixed[0])
+        fixed = Fixed(generators[0], base_of(runs[0], runs[0].placement))
+        return Group(records, made, streams[0], keys[0], fixed)
     place = Placement.of_seeds([run.placement for run in runs])
     return Group(
         records,
         compiled.programs_of(programs.over_seeds(method), place),
         programs.StackedBatches(streams),
         jnp.stack(keys),
-        place.joined(fixed),
+        Fixed(place.joined(generators), base_of(runs[0], place)),
     )
+
+
+def base_of(run: Run, placement: Placement) -> Params | None:
+    """Returns the frozen weights as programs read them; None where all weights are trained.
+
+    Args:
+      run: any of those that share them.
+      placement: where they live.
+    """
+    if run.frozen is None:
+        return None
+    # What is computed with them is the same in the dtype that is computed in.
+    narrow = run.student.narrowed(run.frozen.params, run.student.encoder.compute_dtype)
+    return placement.placed(narrow, placement.frozen(narrow))

@@ -10,13 +10,12 @@ from qcrd_jax.runs.run import Run
 
 
 def student_parameters(run: Run) -> Params:
-    """theta_0, made anew: pretrained or random."""
-    pretrained = run.config.student.pretrained
+    """theta_0, made anew, of what is trained: pretrained or random weights, or adapters."""
+    pretrained, trained = run.config.student.pretrained, run.method.student
+    if pretrained and run.frozen is None:
+        return _placed(run, huggingface.load_student(pretrained)[1])
     place = run.placement
-    if pretrained:
-        loaded = huggingface.load_student(pretrained)[1]
-        return place.placed(loaded, place.parameters(loaded))
-    return place.made(run.student.init, place.parameters, run.key('student'))
+    return place.made(trained.init, place.parameters, run.key('student'))
 
 
 def discriminator_parameters(run: Run, theta_0: Params) -> Params:
@@ -24,20 +23,19 @@ def discriminator_parameters(run: Run, theta_0: Params) -> Params:
 
     Args:
       run: that has a discriminator.
-      theta_0: the student's initial parameters; read where the discriminator begins as a part
-        of it.
+      theta_0: of what is trained; read where the discriminator begins as a part of it.
     """
     assert run.discriminator is not None
     place = run.placement
     params = place.made(run.discriminator.init, place.parameters, run.key('discriminator'))
     pretrained = run.config.discriminator.pretrained
     if pretrained == 'student':
-        taken = jax.tree.map(jnp.copy, run.student.encoder.take(theta_0))
+        student = theta_0 if run.frozen is None else _placed(run, run.frozen.params)
+        taken = jax.tree.map(jnp.copy, run.student.encoder.take(student))
         return run.discriminator.with_encoder(params, taken)
     if pretrained:
         _, encoder = huggingface.load_encoder(pretrained)
-        encoder = place.placed(encoder, place.parameters(encoder))
-        return run.discriminator.with_encoder(params, encoder)
+        return run.discriminator.with_encoder(params, _placed(run, encoder))
     return params
 
 
@@ -59,4 +57,8 @@ def fixed_generator(run: Run) -> Params | None:
             f'--config.negatives.fixed: {fixed} has another architecture than the student; '
             'name a student of the same size and vocabulary.'
         )
+    return _placed(run, params)
+
+
+def _placed(run: Run, params: Params) -> Params:
     return run.placement.placed(params, run.placement.parameters(params))

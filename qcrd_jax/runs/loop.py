@@ -100,7 +100,7 @@ def train(runs: Sequence[Run]) -> list[Position]:
 
 @explains('evaluation')
 def validate(run: Run, params: Params) -> Ratio:
-    """Greedy accuracy on the validation split."""
+    """Greedy accuracy on the validation split, of the student that answers (`Run.whole`)."""
     texts = run.answering.labels(params, run.evaluation_batches('validation'))
     _, ratio = answer_accuracy(texts, run.corpus.examples['validation'], run.corpus.answer_type)
     return ratio
@@ -189,7 +189,8 @@ def _advance(records: Sequence[Records], taken: list[Position], limit: int) -> l
       Interrupted: if a signal asked the process to end; what was reached is saved.
     """
     settings = records[0].run.config.train
-    group = group_of(records, [initial.fixed_generator(each.run) for each in records])
+    generators = [initial.fixed_generator(each.run) for each in records]
+    group = group_of(records, generators)
     every = (settings.log_every, settings.evaluate_every, settings.checkpoint_every)
     progress = group.joined([position.progress for position in taken])
     # Nobody else holds what the steps donate.
@@ -267,7 +268,7 @@ def _check_memory(group: Group, ahead: _Ahead, limit: int) -> None:
         ahead.progress,
         batch,
         group.key,
-        group.fixed_generator,
+        group.fixed,
         steps=limit - ahead.step,
     )
 
@@ -292,7 +293,7 @@ def _window(group: Group, ahead: _Ahead, stop: int, made: Prefetched, bar: tqdm.
         if flying is None or _is_done(flying[1]):  # the device had nothing to do meanwhile
             waited += time.perf_counter() - asked
         with _said(group.programs.is_new(ready), bar):
-            progress, taken = group.programs.take(progress, ready, group.key, group.fixed_generator)
+            progress, taken = group.programs.take(progress, ready, group.key, group.fixed)
         step += len(ready.batches)
         if flying is not None:  # one runs while the next one is prepared, and no more wait
             runs = _added(group, runs, *flying)
@@ -384,7 +385,7 @@ def _validated(group: Group, ahead: _Ahead, bar: tqdm.tqdm) -> _Ahead:
 
 def _select(records: Records, position: Position, step: int, params: Params) -> Position:
     """Validates a student, and keeps it if it is better than the best so far."""
-    ratio, best = validate(records.run, params), position.best
+    ratio, best = validate(records.run, records.run.whole(params)), position.best
     accuracy = ratio.numerator / ratio.denominator
     better = accuracy > best.accuracy
     values = {'accuracy': accuracy, 'correct': ratio.numerator, 'total': ratio.denominator}

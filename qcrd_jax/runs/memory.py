@@ -22,7 +22,7 @@ from qcrd_jax.errors import in_units, is_exhaustion
 from qcrd_jax.methods import compiled, programs
 from qcrd_jax.methods.compiled import Programs
 from qcrd_jax.methods.programs import Progress
-from qcrd_jax.methods.state import DiscriminatorState
+from qcrd_jax.methods.state import DiscriminatorState, Fixed
 from qcrd_jax.models.protocol import parameter_bytes
 from qcrd_jax.placement import one_device
 from qcrd_jax.runs import pretraining_steps
@@ -65,12 +65,13 @@ def needed(run: Run, count: int = 1) -> Need | None:
     """
     progress = _progress(run, count)
     method = run.method if count == 1 else programs.over_seeds(run.method)
-    batch, key, fixed = jax.eval_shape(
+    batch, key, generator = jax.eval_shape(
         lambda *one: jax.tree.map(lambda leaf: _on_axis(leaf, count), one),
         run.training_batches()[0],
         jax.random.key(0),
         _fixed_generator(run),
     )
+    fixed = Fixed(generator, _base(run))
     made = compiled.programs_of(method, run.placement if count == 1 else None)
     steps = longest_window(run)
     largest = run.corpus.lengths
@@ -102,7 +103,15 @@ def _fixed_generator(run: Run) -> Any:
     negatives = run.method.negatives
     if negatives is None or negatives.lag:
         return None
-    return jax.eval_shape(run.student.init, jax.random.key(0))
+    return jax.eval_shape(run.method.student.init, jax.random.key(0))
+
+
+def _base(run: Run) -> Any:
+    """The shapes of the frozen weights, which seeds share; None where all are trained."""
+    if run.frozen is None:
+        return None
+    narrow, dtype = run.student.narrowed, run.student.encoder.compute_dtype
+    return jax.eval_shape(lambda params: narrow(params, dtype), run.frozen.params)
 
 
 def _on_axis(leaf: jax.Array, count: int) -> jax.Array:
@@ -218,7 +227,7 @@ def check(
     progress: Progress,
     batch: Any,
     key: jax.Array,
-    fixed_generator: Any,
+    fixed: Fixed,
     *,
     steps: int,
 ) -> None:
@@ -232,14 +241,14 @@ def check(
       progress: theirs.
       batch: of a step.
       key: theirs.
-      fixed_generator: theirs.
+      fixed: what they read and do not change.
       steps: that are left.
 
     Raises:
       OutOfMemory: naming the fields to lower.
     """
     steps = min(steps, longest_window(run))
-    asked = progress, batch, key, fixed_generator
+    asked = progress, batch, key, fixed
     working = _most(program.all(*asked, largest=run.corpus.lengths, steps=steps))
     there = free()
     if processes.of_any(working is not None and working > there):

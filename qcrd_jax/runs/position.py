@@ -11,7 +11,7 @@ from qcrd_jax.evaluation.scoring import Separation
 from qcrd_jax.methods.programs import Progress
 from qcrd_jax.methods.state import DiscriminatorState, TrainState
 from qcrd_jax.models.protocol import Params, parameter_bytes
-from qcrd_jax.runs import scales
+from qcrd_jax.runs import frozen, scales
 from qcrd_jax.runs import workdir as workdirs
 from qcrd_jax.runs.checkpoint import Checkpointer
 from qcrd_jax.runs.log import Mark
@@ -24,7 +24,7 @@ class Best(NamedTuple):
     """The student that validation chose.
 
     Attributes:
-      params: its parameters, in the host's memory.
+      params: what was trained of it, in the host's memory: all its parameters, or adapters.
       step: where it was.
       accuracy: on the validation split; -1 before the first validation.
     """
@@ -44,7 +44,7 @@ class Position:
         that was advanced is gone. Of a finished run only the discriminator may be left.
       best: the student that validation chose so far.
       separation: how the pretrained discriminator scored; None without one.
-      scales: of the weights of theta_0.
+      scales: of the weights of the student before training.
       log: where the log was.
       window: the steps since its last line of phase 'train'.
       validated: the last step whose student was validated; 0 before the first.
@@ -78,7 +78,7 @@ def first(
     """
     best = Best(run.placement.host(theta_0), 0, -1.0)
     progress = run.beginning(theta_0, discriminator)
-    return Position(0, progress, best, separation, scales.of(best.params), log)
+    return Position(0, progress, best, separation, scales.of(run.whole(best.params)), log)
 
 
 def shape(run: Run, finished: bool = False) -> dict[str, Any]:
@@ -131,6 +131,7 @@ def _saved(
         'finished': finished,
         'best_step': best.step,
         'best_accuracy': best.accuracy,
+        'frozen': run.frozen and run.frozen.digest,
         'separation': separation._asdict() if separation else None,
         'scales': position.scales,
         'log': position.log._asdict(),
@@ -151,6 +152,7 @@ def restore(run: Run, checkpointer: Checkpointer) -> Position | None:
         return None
     metadata = restored.metadata
     workdirs.check_origin(run.workdir, run.config, run.fingerprint, metadata, restored.step)
+    frozen.check(run.frozen, run.config, metadata)
     best = run.placement.host(restored.state['best'])
     separation = metadata['separation']
     return Position(

@@ -26,6 +26,7 @@ from qcrd_jax.runs import workdir as workdirs
 from qcrd_jax.runs.assembly import student_name
 from qcrd_jax.runs.checkpoint import Checkpointer
 from qcrd_jax.runs.exhaustion import explains
+from qcrd_jax.runs.group import base_of
 from qcrd_jax.runs.position import Position
 from qcrd_jax.runs.run import Run
 from qcrd_jax.runs.timing import total_seconds
@@ -49,7 +50,7 @@ def finish(run: Run, position: Position, *, timed: bool = True) -> dict[str, Any
         _say(f'testing on {questions} questions')
         sampling = sampling_seconds(run, position) if timed else None
         interruption.check()
-        exported.export(run, position.best.params, position.scales)
+        exported.export(run, run.whole(position.best.params), position.scales)
         tested = write_predictions(run, position)
         ratio = tested.labels
         counts = {'accuracy': ratio.value, 'correct': ratio.numerator, 'total': ratio.denominator}
@@ -105,7 +106,7 @@ def write_predictions(run: Run, position: Position) -> Tested:
     read (`rationales.Reading`), unless the method teaches no rationales: then a text is written all
     the same, and nothing is said of its quality.
     """
-    params, asked = position.best.params, run.evaluation_batches('test')
+    params, asked = run.whole(position.best.params), run.evaluation_batches('test')
     examples, answer_type = run.corpus.examples['test'], run.corpus.answer_type
     texts, greedy = run.answering.answers(params, asked)
     written = {rationales.name_at(0.0): greedy}
@@ -191,7 +192,7 @@ def write_case_study(run: Run, position: Position) -> None:
         batch_size=config.evaluation.batch_size,
     )
     asked = [batch | {'example_index': shown[batch['example_index']]} for batch in asked]
-    key, params = jax.random.key(config.seed), position.best.params
+    key, params = jax.random.key(config.seed), run.whole(position.best.params)
     written = {
         temperature: _scored_samples(run, position, asked, temperature, key)
         if run.discriminator is not None
@@ -273,7 +274,8 @@ def summarize(
         'device_waiting_share': waiting,
         'discriminator_auc': separation.auc if separation else None,
         'discriminator_auc_teacher': separation.auc_teacher if separation else None,
-        'parameters': parameter_count(best.params),
+        'parameters': parameter_count(jax.eval_shape(run.student.init, jax.random.key(0))),
+        'trained_parameters': parameter_count(best.params),
         'discriminator_parameters': (
             parameter_count(discriminator.params) if discriminator else None
         ),
@@ -302,18 +304,19 @@ def sampling_seconds(run: Run, position: Position) -> float | None:
     if negatives is None:
         return None
     count = programs.steps_together(run.method)
-    place = run.placement
+    place, student = run.placement, run.method.student
     if ring is None:  # that of a finished run is gone, and any parameters take the same time
         params = place.placed(position.best.params, place.parameters(position.best.params))
         ring = place.made(
-            lambda params: Ring.create(run.student.narrowed(params, negatives.ring_dtype), count),
+            lambda params: Ring.create(student.narrowed(params, negatives.ring_dtype), count),
             lambda ring: Ring(place.parameters(ring.slots, lead=1)),
             params,
         )
     ring = place.placed(ring, Ring(place.parameters(ring.slots, lead=1)))
     generators = ring.slots if count > 1 else ring.generator(0)
     made = compiled.programs_of(run.method, place)
-    return compiled.sampling_seconds(made, generators, run.training_batches(), run.key('train'))
+    batches, key, base = run.training_batches(), run.key('train'), base_of(run, place)
+    return compiled.sampling_seconds(made, generators, batches, key, base=base)
 
 
 def _scorer(run: Run, position: Position) -> Params:
@@ -334,7 +337,7 @@ def _scored_samples(
 ) -> tuple[list[str], list[float]]:
     """One rationale of the selected student per question, and its score."""
     assert run.discriminator is not None
-    answering, params = run.answering, position.best.params
+    answering, params = run.answering, run.whole(position.best.params)
     discriminator = _scorer(run, position)
     portions, texts, scores = scoring.scored_portions(), [], []
     for batch, ids in answering.rationale_ids(params, asked, temperature, key):

@@ -21,15 +21,18 @@ from qcrd_jax.methods.programs import Progress
 from qcrd_jax.methods.state import DiscriminatorState, TrainState
 from qcrd_jax.methods.table import METHODS, Entry
 from qcrd_jax.models.discriminator import Discriminator
+from qcrd_jax.models.lora import LoraStudent
 from qcrd_jax.models.protocol import Params, Student
 from qcrd_jax.placement import Placement, one_device
+from qcrd_jax.runs import frozen
+from qcrd_jax.runs.frozen import Frozen
 
 _CONSUMERS = ('student', 'discriminator', 'pretrain', 'train')  # of randomness
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Run:
-    """A run, as its configuration and its data determine it; it holds no parameters.
+    """A run, as its configuration and its data determine it; it holds nothing that is trained.
 
     Attributes:
       config: of the run.
@@ -41,6 +44,7 @@ class Run:
       pretraining_optimizer: of the discriminator before training.
       discriminator_optimizer: of its online updates, which continue the pretraining.
       placement: where its arrays live.
+      frozen: the weights beside which adapters are trained; None where all weights are.
     """
 
     config: config_dict.ConfigDict
@@ -52,11 +56,13 @@ class Run:
     pretraining_optimizer: optax.GradientTransformation
     discriminator_optimizer: optax.GradientTransformation
     placement: Placement = dataclasses.field(default_factory=one_device)
+    frozen: Frozen | None = None
 
     @property
     def student(self) -> Student:
-        """The model that is trained."""
-        return self.method.student
+        """The model that answers: where adapters are trained, the one that they are merged into."""
+        trained = self.method.student
+        return trained.student if isinstance(trained, LoraStudent) else trained
 
     @property
     def entry(self) -> Entry:
@@ -74,7 +80,7 @@ class Run:
         """Returns the progress before step 0, where it lives.
 
         Args:
-          theta_0: the student's initial parameters; copied where they are donated later.
+          theta_0: what is trained, before it is; copied where it is donated later.
           discriminator: pretrained; None where the run has none.
         """
         return self.placement.made(self._beginning, self.layout, theta_0, discriminator)
@@ -85,6 +91,16 @@ class Run:
         params = jax.tree.map(jnp.copy, theta_0)
         state = TrainState.create(params, self.method.optimizer, discriminator)
         return Progress(state, programs.ring_of(self.method, params))
+
+    def whole(self, params: Params) -> Params:
+        """Returns the parameters of the student that answers.
+
+        Args:
+          params: what is trained, at any step: all weights, or adapters, which are merged.
+        """
+        if self.frozen is None:
+            return params
+        return frozen.merged(self.frozen, self.config, self.placement.host(params))
 
     def check_batches(self) -> None:
         """Refuses batches that do not divide over the mesh.
@@ -110,7 +126,8 @@ class Run:
             if self.discriminator is not None:
                 params = self.discriminator.init(jax.random.key(0))
                 discriminator = DiscriminatorState.create(params, self.discriminator_optimizer)
-            return self._beginning(self.student.init(jax.random.key(0)), discriminator)
+            theta_0 = self.method.student.init(jax.random.key(0))
+            return self._beginning(theta_0, discriminator)
 
         return jax.eval_shape(make)
 

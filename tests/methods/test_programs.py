@@ -159,9 +159,9 @@ def start(method, seed):
 
 def by_itself(method, seed, step, count):
     """One seed, step after step: its progress and its losses."""
-    progress, losses = start(method, seed), []
+    progress, losses, fixed = start(method, seed), [], programs.Fixed(INITIAL[seed][0])
     for t in range(count):
-        progress, metrics = step(progress, Batches(seed)[t], KEYS[seed], INITIAL[seed][0])
+        progress, metrics = step(progress, Batches(seed)[t], KEYS[seed], fixed)
         losses.append(float(metrics['loss'][0]))
     return progress, losses
 
@@ -171,7 +171,7 @@ def by_itself(method, seed, step, count):
 def test_seeds_together_are_the_seeds_one_by_one(method, count):
     several = compiled.programs_of(programs.over_seeds(METHODS[method]))
     batches = programs.StackedBatches([Batches(seed) for seed in range(SEEDS)])
-    fixed = programs.stack_trees([params for params, _ in INITIAL])
+    fixed = programs.Fixed(programs.stack_trees([params for params, _ in INITIAL]))
     together = programs.stack([start(method, seed) for seed in range(SEEDS)])
     step, losses = 0, []
     while step < count:

@@ -23,7 +23,7 @@ from qcrd_jax.methods.programs import Progress
 from qcrd_jax.methods.qcrd import Qcrd
 from qcrd_jax.methods.rationales import NegativeSampling
 from qcrd_jax.methods.state import DiscriminatorState, TrainState
-from qcrd_jax.models import DecoderStudent, Discriminator, T5Student
+from qcrd_jax.models import DecoderStudent, Discriminator, LoraStudent, T5Student
 from qcrd_jax.placement import Placement, one_device
 from qcrd_jax.runs import loop
 from tests.support import small, toys
@@ -43,6 +43,7 @@ STUDENTS = {
     't5': T5Student(small.t5(num_heads=2, encoder_layers=2, decoder_layers=1, **SIZES)),
     'decoder': DecoderStudent(small.decoder('qwen3', num_heads=4, num_layers=1, **SIZES)),
 }
+TRAINED = {**STUDENTS, 'adapters': LoraStudent(STUDENTS['decoder'], rank=8)}
 SAMPLING = NegativeSampling(count=2, max_length=6, temperature=1.5, lag=LAG)
 CONTRAST = Contrast(update_every=3, margin=3.5)
 
@@ -111,19 +112,28 @@ def beginning(method, placement, key=KEY):
     return placement.made(jax.jit(make), functools.partial(placed.layout, placement), key)
 
 
+def fixed_of(method, placement):
+    """What steps read beside the progress: frozen weights, of a student with adapters."""
+    if not isinstance(method.student, LoraStudent):
+        return programs.Fixed()
+    return programs.Fixed(
+        base=placement.made(method.student.student.init, placement.frozen, jax.random.key(5))
+    )
+
+
 def taken(method, placement, steps=STEPS):
     """The progress after some steps, chunks where they are, and the loss of every step."""
-    made = compiled.programs_of(method, placement)
+    made, fixed = compiled.programs_of(method, placement), fixed_of(method, placement)
     progress, step, losses = beginning(method, placement), 0, []
     while step < steps:
-        progress, step, metrics = made.advance(progress, Batches(), KEY, step, steps)
+        progress, step, metrics = made.advance(progress, Batches(), KEY, step, steps, fixed)
         losses.extend(np.atleast_1d(metrics['loss'][0]).tolist())
     return progress, losses
 
 
 @functools.cache
 def of_one_device(name, student):
-    return taken(make_method(name, STUDENTS[student]), one_device())
+    return taken(make_method(name, TRAINED[student]), one_device())
 
 
 def assert_as_planned(placement, progress):
@@ -139,7 +149,13 @@ def assert_as_planned(placement, progress):
 ALL = os.environ.get('QCRD_ALL_MESHES') == '1'
 CASES = [
     (name, student, mesh)
-    for name, student in (('qcrd', 't5'), ('qcrd', 'decoder'), ('dss', 't5'), ('finetune', 't5'))
+    for name, student in (
+        ('qcrd', 't5'),
+        ('qcrd', 'decoder'),
+        ('qcrd', 'adapters'),
+        ('dss', 't5'),
+        ('finetune', 't5'),
+    )
     for mesh in MESHES
     if ALL or (name, student, mesh) == ('qcrd', 't5', '2x4')
 ]
@@ -155,7 +171,7 @@ DRAWN = [
 def test_steps_on_a_mesh_are_those_of_one_device(name, student, mesh):
     expected, losses = of_one_device(name, student)
     placement = on_mesh(mesh)
-    progress, found = taken(make_method(name, STUDENTS[student]), placement)
+    progress, found = taken(make_method(name, TRAINED[student]), placement)
     np.testing.assert_allclose(found, losses, rtol=1e-5)
     for (path, leaf), want in zip(
         jax.tree.leaves_with_path(progress), jax.tree.leaves(expected), strict=True
@@ -224,7 +240,7 @@ def test_no_question_changes_places(mesh):
         ready = made.placed(compiled.Prepared((make_batch(0),)))
         text = '\n'.join(
             each.as_text()
-            for each in made.all(progress, ready.batches[0], KEY, None, largest=SHAPE, steps=1)
+            for each in made.all(progress, ready.batches[0], KEY, largest=SHAPE, steps=1)
         )
         assert 'all-to-all' not in text
         assert 'all-reduce' in text

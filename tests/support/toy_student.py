@@ -59,6 +59,10 @@ class ToyStudent(ToyEncoder):
     def cache_axes(self):
         return 0
 
+    @property
+    def decoding_axes(self):
+        return 0
+
     def encode(self, params, tokens, mask, dropout=None):
         total = jnp.sum(self.states(params, tokens, mask), axis=-2)  # [B, ..., D]
         return total / jnp.maximum(jnp.sum(mask, axis=-1, keepdims=True), 1)

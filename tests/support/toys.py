@@ -73,7 +73,7 @@ def stepped(method):
     @jax.jit
     def step(state, generator, batch, key):
         progress, metrics = programs.take_step(
-            method, programs.Progress(state, None), batch, key, generator
+            method, programs.Progress(state, None), batch, key, programs.Fixed(generator)
         )
         return progress.state, metrics
 

@@ -24,6 +24,7 @@ from qcrd_jax.models.layers import (
     RMSNorm,
     joined_rows,
     parted_rows,
+    projected,
     scan_layers,
     whole,
     write_column,
@@ -135,8 +136,8 @@ class Attention(nn.Module):
         Returns:
           The output [B, U, D], and the keys and values [B, R, T, G, H] of every group.
         """
-        projected, mixed, own = parted_rows(self._projected(x), groups), [], []
-        for part, view, past, each in zip(projected, seen, pasts, draws, strict=True):
+        parts, mixed, own = parted_rows(self._projected(x), groups), [], []
+        for part, view, past, each in zip(parts, seen, pasts, draws, strict=True):
             queries, keys, values = self._parted(part, view.rotation)
             mixed.append(self._attended(queries, keys, values, view.mask, past, each))
             own.append((keys, values))
@@ -188,15 +189,15 @@ class Attention(nn.Module):
 
     def _projected(self, x):
         """Returns queries, keys and values of x [..., D], side by side."""
-        y = x @ whole(self.query_key_value, self.dtype)
+        y = projected(self, 'query_key_value', x, self.query_key_value, self.dtype)
         return y + whole(self.query_key_value_bias, self.dtype) if self.config.qkv_bias else y
 
-    def _parted(self, projected, rotation):
+    def _parted(self, joined, rotation):
         """Returns turned queries [B, R, T, G, Q, H], turned keys and values [B, R, T, G, H]."""
-        c, lead = self.config, projected.shape[:3]
+        c, lead = self.config, joined.shape[:3]
         width = c.num_kv_heads * c.d_kv
         queries, keys, values = jnp.split(
-            projected, [c.num_heads * c.d_kv, c.num_heads * c.d_kv + width], axis=-1
+            joined, [c.num_heads * c.d_kv, c.num_heads * c.d_kv + width], axis=-1
         )
         queries = queries.reshape(*lead, c.num_kv_heads, c.num_heads // c.num_kv_heads, c.d_kv)
         keys, values = (part.reshape(*lead, c.num_kv_heads, c.d_kv) for part in (keys, values))
@@ -225,7 +226,7 @@ class Attention(nn.Module):
         return jnp.einsum('bgrqts,bgsh->brtgqh', weights, past.values)
 
     def _out(self, mixed):
-        return mixed @ whole(self.out, self.dtype)
+        return projected(self, 'out', mixed, self.out, self.dtype)
 
 
 def _merged(mixed: jax.Array) -> jax.Array:
@@ -244,7 +245,8 @@ class FeedForward(nn.Module):
         c = self.config
 
         def project(x, name, *shape):
-            return x @ whole(self.param(name, _INITIAL, shape), self.dtype)
+            weight = self.param(name, _INITIAL, shape)
+            return projected(self, name, x, weight, self.dtype)
 
         gate = nn.silu(project(x, 'gate', c.d_model, c.d_ff))
         return project(gate * project(x, 'up', c.d_model, c.d_ff), 'down', c.d_ff, c.d_model)

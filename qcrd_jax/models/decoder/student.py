@@ -75,7 +75,8 @@ class DecoderStudent(StudentBase):
     """The functions of `protocol.Student` for one decoder-only architecture.
 
     Parameters are `{'embedding', 'body'}` and, with an untied head, `'head'`; the layers are
-    stacked along the first axis of every leaf under `'layers'`.
+    stacked along the first axis of every leaf under `'layers'`. What `lora` trains beside them is
+    `'adapters'`.
     """
 
     config: DecoderConfig
@@ -133,6 +134,7 @@ class DecoderStudent(StudentBase):
             [seen(*group) for group in groups],
             [decoder_layers.Past(c.keys, c.values, c.mask) for c, _ in groups],
             [draws_of(each) for each in dropout or [None] * len(groups)],
+            adapters=params.get('adapters'),
         )
         return states
 
@@ -167,7 +169,11 @@ class DecoderStudent(StudentBase):
         rotation = decoder_layers.Rotation.at(c, cache.lengths[:, None] + cache.position)
         x = self.embed(params, token[:, :, None])
         keys, values = list(cache.keys), list(cache.values)
-        for i, weights in enumerate(unstack(params['body']['layers'])):
+        body = unstack(params['body']['layers'])
+        adapters = [None] * c.num_layers
+        if 'adapters' in params:
+            adapters = unstack(params['adapters']['layers'])
+        for i, (weights, own) in enumerate(zip(body, adapters, strict=True)):
             past = decoder_layers.Past(
                 cache.context_keys[i], cache.context_values[i], cache.context_mask
             )
@@ -181,6 +187,7 @@ class DecoderStudent(StudentBase):
                 cache.position,
                 past,
                 method='step',
+                adapters=own,
             )
         body = decoder_layers.Body(c, self.compute_dtype)
         x = apply(body, params['body'], x, method='final')
@@ -262,6 +269,7 @@ class DecoderEncoder(EncoderBase):
             [decoder_layers.Seen(rotation, causal & mask[:, None, :])],
             [_no_past(self.config, self.compute_dtype, tokens.shape[0])],
             [draws],
+            adapters=params.get('adapters'),
         )
         return states[0], own[0]
 
