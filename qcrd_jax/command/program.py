@@ -97,8 +97,7 @@ def _guarded(run: Callable[..., None], argv: list[str]) -> None:
     except InputError as error:
         _fail(error, '', 1)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `| head` has seen enough
-        sys.exit(1)
+        raise  # `| head` has seen enough: for who started this
     except OSError as error:
         _fail(OSError(f'{error}; mend that, and run the same command again.'), '', 1)
     except jax.errors.JaxRuntimeError as error:

@@ -1,5 +1,6 @@
 """`qcrd --help`, and the command as it is installed."""
 
+import os
 import subprocess
 import sys
 import zipfile
@@ -65,3 +66,22 @@ def test_a_wheel_has_the_command_and_the_configurations(tmp_path):
         check=True,
     )  # fmt: skip
     assert done.stdout.strip().endswith('site/qcrd_jax/configs/studies/rivals.py')
+
+
+@pytest.mark.parametrize('buffered', [True, False])
+@pytest.mark.parametrize('arguments', [['--help'], ['--config=demo', '--mode=config']])
+def test_where_nobody_reads_on_it_ends_without_a_word(arguments, buffered):
+    reader, writer = os.pipe()
+    os.close(reader)  # as `| head` leaves it
+    try:
+        done = subprocess.run(
+            [sys.executable, 'run.py', *arguments],
+            cwd=REPOSITORY,
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {'PYTHONUNBUFFERED': '' if buffered else '1'},
+        )
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (1, '')

@@ -94,12 +94,7 @@ def test_adapters_are_all_that_is_trained_kept_and_sampled(weights, unbroken):
         assert np.abs(one - other).max() > 1e-3
 
 
-def test_every_seed_is_the_run_that_it_would_be_alone(weights, unbroken, tmp_path):
-    (single,) = loop.train(assembled(weights, tmp_path, seeds=(1,)))
-    assert_trees_close(adapters_of(unbroken[1][1]), adapters_of(single), **CLOSE)
-
-
-def test_after_a_kill_it_ends_with_the_numbers_of_an_unbroken_run(
+def test_a_seed_alone_and_killed_is_the_run_that_it_is_with_another(
     weights, unbroken, tmp_path, monkeypatch
 ):
     save = positions.save
@@ -112,11 +107,11 @@ def test_after_a_kill_it_ends_with_the_numbers_of_an_unbroken_run(
     with monkeypatch.context() as patch:
         patch.setattr(positions, 'save', killed)
         with contextlib.suppress(KeyboardInterrupt):
-            loop.train(assembled(weights, tmp_path))
-    runs = assembled(weights, tmp_path)
-    assert positions.latest(runs[0]).step == 2
-    for ours, expected in zip(loop.train(runs), unbroken[1], strict=True):
-        assert_trees_close(adapters_of(ours), adapters_of(expected), rtol=1e-6, atol=1e-7)
+            loop.train(assembled(weights, tmp_path, seeds=(1,)))
+    (run,) = assembled(weights, tmp_path, seeds=(1,))
+    assert positions.latest(run).step == 2
+    (resumed,) = loop.train([run])
+    assert_trees_close(adapters_of(resumed), adapters_of(unbroken[1][1]), **CLOSE)
 
 
 def test_what_is_exported_and_asked_is_merged(weights, unbroken):
