@@ -104,9 +104,9 @@ def _what_is_left(progress: Progress) -> Progress:
 
 
 def saved_bytes(run: Run) -> tuple[int, int]:
-    """Returns how many bytes a checkpoint of a run holds at most, and the student of it."""
-    saved = shape(run)
-    return parameter_bytes(saved), parameter_bytes(saved['best'])
+    """Returns how many bytes a checkpoint of a run holds at most, and its student as exported."""
+    student = jax.eval_shape(run.student.init, jax.random.key(0))
+    return parameter_bytes(shape(run)), parameter_bytes(student)
 
 
 def save(run: Run, checkpointer: Checkpointer, position: Position) -> None:

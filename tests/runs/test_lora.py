@@ -86,6 +86,7 @@ def test_adapters_are_all_that_is_trained_kept_and_sampled(weights, unbroken):
     assert sum(moments) == 2 * adapters
     saved = positions.shape(run)
     assert parameter_count(saved) < (1 + 2 + 1 + run.config.negatives.lag) * adapters + 10
+    assert positions.saved_bytes(run)[1] == 4 * parameter_count(base)  # the whole is exported
     # Learned, from values that change nothing; and each seed another thing.
     b = [each['b'] for each in state.params['layers']['feed_forward'].values()]
     assert all(np.abs(leaf).max() > 1e-3 for leaf in b)
