@@ -261,6 +261,30 @@ def test_prepare_prints_what_was_read(tmp_path, capsys):
     assert not (tmp_path / 'checkpoints').exists()
 
 
+def test_the_export_answers_in_ctranslate2_as_it_did_here(unbroken, tmp_path):
+    pytest.importorskip('torch')  # its converter reads weights by it
+    ctranslate2 = pytest.importorskip('ctranslate2')
+    import transformers
+
+    ctranslate2.converters.TransformersConverter(str(unbroken / 'hf')).convert(str(tmp_path / 'c'))
+    translator = ctranslate2.Translator(str(tmp_path / 'c'))
+    tokenizer = transformers.AutoTokenizer.from_pretrained(unbroken / 'hf')
+    prefixes, settings = base_config().data.prefixes, small_config()
+    for _, record in files.read_jsonl(unbroken / 'predictions.jsonl'):
+        for prefix, expected in zip(prefixes, ('prediction', 'rationale'), strict=True):
+            ids = tokenizer(prefix + record['input'])['input_ids']
+            (found,) = translator.translate_batch(
+                [tokenizer.convert_ids_to_tokens(ids)],
+                beam_size=1,
+                max_decoding_length=settings.evaluation.max_length,
+            )
+            written = tokenizer.convert_tokens_to_ids(found.hypotheses[0])
+            text = tokenizer.decode(written, skip_special_tokens=True)
+            # The limit is that of a label, and a rationale may be longer.
+            whole = record[expected]
+            assert text == (whole if expected == 'prediction' else whole[: len(text)]) != ''
+
+
 def test_the_export_answers_in_transformers_as_it_did_here(unbroken):
     torch = pytest.importorskip('torch')
     import transformers
