@@ -285,6 +285,73 @@ def test_the_export_answers_in_ctranslate2_as_it_did_here(unbroken, tmp_path):
             assert text == (whole if expected == 'prediction' else whole[: len(text)]) != ''
 
 
+def elsewhere(package):
+    """A Python with a package that does not install beside ours, named by a variable."""
+    variable = f'QCRD_{package.upper()}'
+    if variable not in os.environ:
+        pytest.skip(f'{variable} names no Python that has it')
+    return os.environ[variable]
+
+
+def test_the_export_answers_in_transformers_4_as_it_did_here(unbroken):
+    python = elsewhere('transformers_4')
+    code = (
+        'import json, sys, transformers\n'
+        'assert transformers.__version__.startswith("4.")\n'
+        'tokenizer = transformers.AutoTokenizer.from_pretrained(".")\n'
+        'model = transformers.AutoModelForSeq2SeqLM.from_pretrained(".").eval()\n'
+        'for prompt in json.load(sys.stdin):\n'
+        '    ids = model.generate(**tokenizer(prompt, return_tensors="pt"))\n'
+        '    print(json.dumps(tokenizer.decode(ids[0], skip_special_tokens=True)))\n'
+    )
+    records = [record for _, record in files.read_jsonl(unbroken / 'predictions.jsonl')]
+    prompts = [base_config().data.prefixes[1] + record['input'] for record in records]
+    done = subprocess.run(
+        [python, '-c', code], cwd=unbroken / 'hf', input=json.dumps(prompts),
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    written = [json.loads(line) for line in done.stdout.splitlines()]
+    assert written == [record['rationale'] for record in records]
+
+
+def test_the_export_answers_in_lm_evaluation_harness_as_it_did_here(unbroken, tmp_path):
+    python = elsewhere('lm_eval')
+    task = {
+        'task': 'questions',
+        'dataset_path': 'json',
+        'dataset_kwargs': {'data_files': {'test': str(unbroken / 'predictions.jsonl')}},
+        'test_split': 'test',
+        'output_type': 'generate_until',
+        'doc_to_text': base_config().data.prefixes[0] + '{{input}}',
+        'doc_to_target': '{{prediction}}',
+        'generation_kwargs': {
+            'until': ['</s>'],
+            'max_gen_toks': small_config().evaluation.max_length,
+            'do_sample': False,
+        },
+        'metric_list': [{'metric': 'exact_match', 'aggregation': 'mean', 'higher_is_better': True}],
+    }
+    files.write_json(tmp_path / 'questions.yaml', task)  # which is YAML too
+    command = [python, '-m', 'lm_eval', 'run', '--model', 'hf', '--tasks', 'questions']
+    command += ['--model_args', f'pretrained={unbroken / "hf"},backend=seq2seq', '--device', 'cpu']
+    command += ['--include_path', str(tmp_path), '--output_path', str(tmp_path / 'out')]
+    done = subprocess.run(
+        [*command, '--log_samples'],
+        capture_output=True,
+        text=True,
+        env=os.environ | {'HF_HOME': str(tmp_path / 'home'), 'HF_HUB_OFFLINE': '1'},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    (samples,) = (tmp_path / 'out').rglob('samples_*.jsonl')
+    asked = [record for _, record in files.read_jsonl(samples)]
+    assert len(asked) == len(list(files.read_jsonl(unbroken / 'predictions.jsonl')))
+    for sample in asked:
+        # Its limit is longer: it counts the prompt too.
+        expected = sample['doc']['prediction'].strip()
+        assert expected and sample['resps'][0][0].strip().startswith(expected)
+
+
 def test_the_export_answers_in_transformers_as_it_did_here(unbroken):
     torch = pytest.importorskip('torch')
     import transformers
