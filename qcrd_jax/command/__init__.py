@@ -28,6 +28,17 @@ def _written() -> Iterator[None]:
         sys.exit(1)
 
 
+@contextlib.contextmanager
+def _said(what: str) -> Iterator[None]:
+    """Says on a terminal what takes a while, as long as it does."""
+    seen = sys.stderr.isatty()
+    if seen:
+        print(what, end='', file=sys.stderr, flush=True)
+    yield
+    if seen:
+        print('\r\x1b[K', end='', file=sys.stderr, flush=True)
+
+
 def _main() -> None:
     from qcrd_jax.command import help as helping
 
@@ -36,7 +47,8 @@ def _main() -> None:
         return
     # Transformers serves us tokenizers; that it finds no PyTorch is no news to anyone here.
     os.environ.setdefault('TRANSFORMERS_NO_ADVISORY_WARNINGS', '1')
-    from qcrd_jax import modes
-    from qcrd_jax.command import program
+    with _said('starting'):  # imports take seconds
+        from qcrd_jax import modes
+        from qcrd_jax.command import program
 
     program.start(modes.run)

@@ -1,6 +1,7 @@
 """`qcrd --help`, and the command as it is installed."""
 
 import os
+import pty
 import subprocess
 import sys
 import zipfile
@@ -85,3 +86,21 @@ def test_where_nobody_reads_on_it_ends_without_a_word(arguments, buffered):
     finally:
         os.close(writer)
     assert (done.returncode, done.stderr) == (1, '')
+
+
+def test_a_terminal_is_told_of_the_seconds_of_the_imports():
+    ours, its = pty.openpty()
+    try:
+        done = subprocess.run(
+            [sys.executable, 'run.py', '--config=demo', '--mode=config'],
+            cwd=REPOSITORY,
+            stdout=subprocess.PIPE,
+            stderr=its,
+            text=True,
+        )
+        seen = os.read(ours, 1000).decode()
+    finally:
+        os.close(ours)
+        os.close(its)
+    assert done.returncode == 0 and 'starting' not in done.stdout
+    assert seen == 'starting\r\x1b[K'  # and it is gone again
