@@ -67,7 +67,7 @@ RANGES = {
     'student.vocab_size': (1, None),
     'student.dropout': (0, 0.99),
     'lora.rank': (0, None),
-    'lora.alpha': (0, None),
+    'lora.alpha': (1e-9, None),
     'discriminator.pretrain_steps': (0, None),
     'discriminator.batch_size': (1, None),
     'discriminator.learning_rate': (0, None),
@@ -217,9 +217,10 @@ def _check_sense(config: config_dict.ConfigDict) -> None:
     if config.lora.rank and not config.student.pretrained:
         raise InputError(
             '--config.lora.rank: adapters stand beside the weights of a pretrained student; name '
-            'one by --config.student.pretrained, or expected 0, which trains all weights.'
+            'one by --config.student.pretrained; expected 0 without, which trains all weights.'
         )
-    if config.lora.rank and config.negatives.fixed:
+    negatives = config.negatives
+    if config.lora.rank and negatives.source == 'fixed' and negatives.fixed:
         raise InputError(
             '--config.negatives.fixed: a student with adapters samples adapters; expected '
             "'' (theta_0) with --config.lora.rank."

@@ -21,8 +21,9 @@ from qcrd_jax.data.lengths import Lengths
 from qcrd_jax.methods import placed, programs
 from qcrd_jax.methods.method import Method, over
 from qcrd_jax.methods.metrics import Metrics
-from qcrd_jax.methods.programs import NOTHING_FIXED, Fixed, Progress
+from qcrd_jax.methods.programs import Fixed, Progress
 from qcrd_jax.methods.rationales import Batch
+from qcrd_jax.methods.state import NOTHING_FIXED
 from qcrd_jax.models.protocol import Params
 from qcrd_jax.placement import Placement, one_device
 

@@ -25,15 +25,12 @@ from qcrd_jax.data.lengths import Lengths
 from qcrd_jax.methods.method import Around, Method, over
 from qcrd_jax.methods.metrics import Metrics
 from qcrd_jax.methods.rationales import Batch, Rationales, fitted
+from qcrd_jax.methods.state import NOTHING_FIXED, TrainState, step_keys
 from qcrd_jax.methods.state import Fixed as Fixed
 from qcrd_jax.methods.state import Progress as Progress  # others name it from here
-from qcrd_jax.methods.state import TrainState, step_keys
 from qcrd_jax.models.protocol import Params
 from qcrd_jax.placement import Placement, one_device
 from qcrd_jax.ring import Ring
-
-NOTHING_FIXED = Fixed()
-"""What methods read beside progress and batch that sample from a ring or not at all."""
 
 _SELDOM = 10  # steps from one update of the discriminator to the next
 

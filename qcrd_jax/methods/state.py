@@ -81,6 +81,10 @@ class Fixed(NamedTuple):
     base: Params | None = None
 
 
+NOTHING_FIXED = Fixed()
+"""Of steps that sample from a ring or not at all, and train all weights."""
+
+
 class StepKeys(NamedTuple):
     """What a step draws with."""
 

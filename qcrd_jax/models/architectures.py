@@ -102,6 +102,11 @@ def student_of(architecture: Architecture, compute_dtype: Any, remat: bool = Fal
     return family_of(architecture).student(architecture, compute_dtype, remat)
 
 
+def takes_adapters(architecture: Architecture) -> bool:
+    """Returns whether adapters (`lora`) can be trained beside the weights of an architecture."""
+    return family_of(architecture).adapters
+
+
 def answer_start(tokenizer: Any) -> int:
     """Returns the token after which a decoder-only student starts its answer: a newline.
 

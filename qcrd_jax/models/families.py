@@ -70,6 +70,7 @@ class Family:
       random_name: how a random student of a version and size is called.
       continues_prompt: an answer follows the prompt, after `architectures.answer_start`; else it
         starts from the token that the architecture names.
+      adapters: whether adapters (`lora`) can be trained beside its weights.
     """
 
     model_types: tuple[str, ...]
@@ -79,6 +80,7 @@ class Family:
     versions: Mapping[str, Mapping[str, Architecture]]
     random_name: str
     continues_prompt: bool
+    adapters: bool
 
 
 def _decoder(checkpoint: DecoderCheckpoint, versions: Mapping[str, Any]) -> Family:
@@ -90,6 +92,7 @@ def _decoder(checkpoint: DecoderCheckpoint, versions: Mapping[str, Any]) -> Fami
         versions=versions,
         random_name='{version}-{size}',
         continues_prompt=True,
+        adapters=True,
     )
 
 
@@ -102,6 +105,7 @@ FAMILIES = (
         versions=t5_config.VERSIONS,
         random_name='t5-{version}-{size}',
         continues_prompt=False,
+        adapters=False,
     ),
     _decoder(qwen2.CHECKPOINT, qwen2.VERSIONS),
     _decoder(qwen3.CHECKPOINT, qwen3.VERSIONS),

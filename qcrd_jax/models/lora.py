@@ -68,11 +68,6 @@ class LoraStudent:
         """Returns the student that computes beside frozen weights."""
         return dataclasses.replace(self, base=base)
 
-    @property
-    def scale(self) -> float:
-        """What the products A B are multiplied by."""
-        return self.alpha / self.rank
-
     # --- What is the student's own ----------------------------------------------------------------
 
     @property
@@ -195,7 +190,9 @@ class LoraStudent:
     def _whole(self, params: Params) -> Params:
         if self.base is None:
             raise ValueError('LoraStudent: has no frozen weights to compute with; see `over`.')
-        return {**self.base, 'adapters': _scaled(params, self.scale)}
+        # Cast first: what a ring keeps in the dtype that is computed in then computes the same.
+        narrow = self.narrowed(params, self.student.encoder.compute_dtype)
+        return {**self.base, 'adapters': _scaled(narrow, self.alpha / self.rank)}
 
 
 def _cast(params: Params) -> Params:
@@ -211,13 +208,13 @@ def _scaled(adapters: Params, scale: float) -> Params:
     return jax.tree_util.tree_map_with_path(scaled, adapters)
 
 
-def merge_adapters(base: Params, adapters: Params, scale: float) -> Params:
+def merge_adapters(base: Params, adapters: Params, alpha: float) -> Params:
     """Returns the weights W + (alpha / r) A B, on the host: a student without adapters.
 
     Args:
       base: whole parameters of a decoder-only student; they stay as they are.
       adapters: of `LoraStudent.init`, trained.
-      scale: alpha / r.
+      alpha: that of the student.
 
     Returns:
       Float32 arrays; those without an adapter are the ones of `base`.
@@ -228,5 +225,5 @@ def merge_adapters(base: Params, adapters: Params, scale: float) -> Params:
         for name, pair in matrices.items():
             a, b = (np.asarray(pair[letter], np.float32) for letter in 'ab')
             weight = np.asarray(layers[block][name], np.float32)
-            layers[block][name] = weight + np.float32(scale) * (a @ b)
+            layers[block][name] = weight + np.float32(alpha / a.shape[-1]) * (a @ b)
     return {**base, 'body': {**base['body'], 'layers': layers}}

@@ -23,7 +23,6 @@ from qcrd_jax.methods import optimizers
 from qcrd_jax.methods.table import METHODS, Parts
 from qcrd_jax.models import architectures, huggingface
 from qcrd_jax.models.base import compute_dtype
-from qcrd_jax.models.decoder.config import DecoderConfig
 from qcrd_jax.models.discriminator import Discriminator
 from qcrd_jax.models.lora import LoraStudent
 from qcrd_jax.models.protocol import Student
@@ -106,7 +105,7 @@ def _check_models(config: config_dict.ConfigDict) -> None:
     student, entry = config.student, METHODS[config.method]
     if student.pretrained:
         architecture = huggingface.load_architecture(student.pretrained)
-        if config.lora.rank and not isinstance(architecture, DecoderConfig):
+        if config.lora.rank and not architectures.takes_adapters(architecture):
             raise InputError(
                 f'--config.lora.rank: adapters are trained of decoder-only students; '
                 f'{student.pretrained} is a {architecture.model_type}. Expected 0 with it, which '

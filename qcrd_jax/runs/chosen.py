@@ -12,6 +12,7 @@ from qcrd_jax.evaluation import task as tasks
 from qcrd_jax.models import architectures, huggingface
 from qcrd_jax.models.base import compute_dtype
 from qcrd_jax.models.families import Architecture
+from qcrd_jax.models.lora import merge_adapters
 from qcrd_jax.models.protocol import Params
 from qcrd_jax.pipeline import Pipeline
 from qcrd_jax.placement import Placement
@@ -85,7 +86,7 @@ def _weights(
     if config.lora.rank:
         weights = frozen.of(huggingface.load_student(config.student.pretrained)[1])
         frozen.check(weights, config, restored.metadata)
-        params = frozen.merged(weights, config, params)
+        params = merge_adapters(weights.params, params, config.lora.alpha)
     # Of a T5 the arrays say whether it has a head of its own.
     architecture = dataclasses.replace(architecture, tied_head='head' not in params)
     return architecture, params, restored.metadata['scales']

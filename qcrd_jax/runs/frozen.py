@@ -8,7 +8,6 @@ import jax
 from ml_collections import config_dict
 
 from qcrd_jax.errors import InputError
-from qcrd_jax.models.lora import merge_adapters
 from qcrd_jax.models.protocol import Params
 from qcrd_jax.runs import digests
 
@@ -32,17 +31,6 @@ def of(params: Params) -> Frozen:
     described = {name: digests.describe(leaf) for name, leaf in leaves.items()}
     text = json.dumps(described, sort_keys=True)
     return Frozen(params, hashlib.sha256(text.encode()).hexdigest())
-
-
-def merged(frozen: Frozen, config: config_dict.ConfigDict, adapters: Params) -> Params:
-    """Returns the parameters of a run's student with its adapters merged into them, on the host.
-
-    Args:
-      frozen: the weights.
-      config: of the run; the group `lora` is read.
-      adapters: on the host.
-    """
-    return merge_adapters(frozen.params, adapters, config.lora.alpha / config.lora.rank)
 
 
 def check(frozen: Frozen | None, config: config_dict.ConfigDict, metadata: dict[str, Any]) -> None:

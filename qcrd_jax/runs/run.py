@@ -21,10 +21,9 @@ from qcrd_jax.methods.programs import Progress
 from qcrd_jax.methods.state import DiscriminatorState, TrainState
 from qcrd_jax.methods.table import METHODS, Entry
 from qcrd_jax.models.discriminator import Discriminator
-from qcrd_jax.models.lora import LoraStudent
+from qcrd_jax.models.lora import LoraStudent, merge_adapters
 from qcrd_jax.models.protocol import Params, Student
 from qcrd_jax.placement import Placement, one_device
-from qcrd_jax.runs import frozen
 from qcrd_jax.runs.frozen import Frozen
 
 _CONSUMERS = ('student', 'discriminator', 'pretrain', 'train')  # of randomness
@@ -100,7 +99,8 @@ class Run:
         """
         if self.frozen is None:
             return params
-        return frozen.merged(self.frozen, self.config, self.placement.host(params))
+        adapters = self.placement.host(params)
+        return merge_adapters(self.frozen.params, adapters, self.config.lora.alpha)
 
     def check_batches(self) -> None:
         """Refuses batches that do not divide over the mesh.

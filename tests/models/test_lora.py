@@ -11,7 +11,7 @@ from qcrd_jax.models.huggingface import load_student, save_student
 from tests.support import parity, small
 
 RANK, ALPHA = 3, 6.0
-SCALE = 2.0
+SCALE = 2.0  # alpha / r
 
 
 def of(model_type: str, targets: str, dtype=jnp.float32):
@@ -37,7 +37,7 @@ def logits(student, params, tokens, targets):
 def test_beside_the_weights_is_as_merged_into_them(model_type, targets):
     student, base, adapters = of(model_type, targets)
     ours = logits(student.over(base), adapters, *texts())
-    into = merge_adapters(base, adapters, SCALE)
+    into = merge_adapters(base, adapters, ALPHA)
     np.testing.assert_allclose(ours, logits(student.student, into, *texts()), atol=5e-5)
     # By hand, of one matrix; and what has no adapter stays as it is.
     pair = adapters['layers']['attention']['out']
@@ -98,7 +98,7 @@ def test_past_adapters_are_sampled_over_the_same_weights(dtype):
         np.testing.assert_array_equal(together.ids[place], alone.ids)
         if dtype == jnp.bfloat16:
             continue
-        into = jax.tree.map(jnp.asarray, merge_adapters(base, own, SCALE))
+        into = jax.tree.map(jnp.asarray, merge_adapters(base, own, ALPHA))
         plain = student.student
         context = plain.encode(into, tokens, tokens != 0)
         merged = sampling.sample(plain, into, context, keys[place], **asked)
@@ -118,7 +118,7 @@ def test_gradients_follow_from_those_of_pytorch(model_type, tmp_path):
     batch = reference.random_batch(0)
     # What PyTorch computes of the merged weights: with G the gradient of x W, that of A is
     # (alpha / r) G B^T, and that of B is (alpha / r) A^T G.
-    save_student(tmp_path / 'merged', config, merge_adapters(base, adapters, SCALE), None)
+    save_student(tmp_path / 'merged', config, merge_adapters(base, adapters, ALPHA), None)
     model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / 'merged').eval()
     theirs = reference.run(model, batch)
 
@@ -151,6 +151,16 @@ def test_gradients_follow_from_those_of_pytorch(model_type, tmp_path):
             a, b = pair['a'][layer], pair['b'][layer]
             np.testing.assert_allclose(ours['a'][layer], SCALE * gradient @ b.T, atol=1e-4)
             np.testing.assert_allclose(ours['b'][layer], SCALE * a.T @ gradient, atol=1e-4)
+
+
+def test_a_ring_in_the_dtype_that_is_computed_in_computes_the_same():
+    # With a factor that bfloat16 rounds by.
+    plain = DecoderStudent(small.decoder('llama'), jnp.bfloat16)
+    student = LoraStudent(plain, RANK, 0.7)
+    base, adapters = parity.random_params(plain), parity.random_params(student, 1)
+    narrow = student.narrowed(adapters, jnp.bfloat16)
+    found = [logits(student.over(base), own, *texts()) for own in (adapters, narrow)]
+    np.testing.assert_array_equal(*found)
 
 
 def test_without_frozen_weights_it_says_what_it_needs():

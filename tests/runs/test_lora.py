@@ -120,7 +120,7 @@ def test_what_is_exported_and_asked_is_merged(weights, unbroken):
     run, position = runs[0], trained[0]
     summary = results.finish(run, position)
     _, base = load_student(weights)
-    expected = merge_adapters(base, position.best.params, 8.0 / 2)
+    expected = merge_adapters(base, position.best.params, 8.0)
     assert summary['parameters'] == parameter_count(base)
     assert summary['trained_parameters'] == parameter_count(position.best.params)
     architecture, written = load_student(run.workdir / 'hf')
