@@ -41,6 +41,7 @@ SHORT = (
     '--config.discriminator.pretrain_steps=20',
     '--config.discriminator.update_every=20',
     '--config.train.steps=60',
+    '--config.optimizer.warmup_steps=10',
     '--config.train.log_every=10',
     '--config.train.evaluate_every=30',
     '--config.train.checkpoint_every=20',

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from qcrd_jax import grid, validation
 from qcrd_jax.models import architectures
 from tests.support import REPOSITORY
 
@@ -170,6 +171,18 @@ def test_runs_are_summed_up_by_medians_and_compared():
     rows = {line[:20].strip(): line[20:].split() for line in lines}
     assert rows['per step'] == ['4.000', '1.000', '0.250']
     assert rows['pretraining'] == ['0.000', '0.000', '-']
+
+
+def test_the_short_demonstration_is_a_configuration_that_runs():
+    from benchmarks import run
+
+    (_, file), *others = (flag.removeprefix('--').split('=', 1) for flag in run.SHORT)
+    config = grid.config_file(REPOSITORY / file).get_config()
+    config.update_from_flattened_dict(
+        {name.removeprefix('config.'): int(value) for name, value in others}
+    )
+    validation.validate(config)
+    assert config.train.steps == 60
 
 
 def test_a_table_of_lengths_becomes_sequences_of_these_lengths():
