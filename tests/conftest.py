@@ -1,18 +1,22 @@
-"""Shared set-up: annotations of array shapes are checked while the tests run."""
+"""Shared set-up: annotations are checked while the tests run, and compilation is quick."""
 
+import gc
 import os
 import pathlib
 
 import jaxtyping
 import pytest
 from absl import logging as absl_logging
+from beartype.claw import beartype_packages
 
-from tests.support import REPOSITORY
+from tests.support import REPOSITORY, quick
 
-# Most of the tests' time is compilation, of programs that run for milliseconds.
-_FLAG = '--xla_backend_optimization_level'
-if _FLAG not in os.environ.get('XLA_FLAGS', ''):
-    os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {_FLAG}=0'.strip()
+# Those that are set already come last, and hold.
+os.environ['XLA_FLAGS'] = f'{quick.XLA_FLAGS} {os.environ.get("XLA_FLAGS", "")}'.strip()
+
+# The objects of traced programs are many and stay: to look through them again and again took a
+# tenth of the tests' time.
+gc.set_threshold(100_000, 50, 100)
 
 # A program is compiled by the first worker, process or suite that meets it; the rest find it.
 # (`pytest --cache-clear` empties the folder.)
@@ -24,7 +28,23 @@ _KEPT = {
 for _name, _value in _KEPT.items():
     os.environ.setdefault(_name, str(_value))
 
-jaxtyping.install_import_hook('qcrd_jax', 'beartype.beartype').__enter__()
+
+def _annotates_shapes(room: pathlib.Path) -> bool:
+    files = room.rglob('*.py') if room.is_dir() else [room]
+    return any('jaxtyping import' in path.read_text() for path in files)
+
+
+# Calls are checked against their annotations: by jaxtyping, which takes its time at every call,
+# where there are shapes, elsewhere by beartype alone.
+_SHAPED = {
+    f'qcrd_jax.{room.stem}': _annotates_shapes(room)
+    for room in sorted((REPOSITORY / 'qcrd_jax').iterdir())
+    if room.suffix in ('', '.py') and not room.stem.startswith('__')
+}
+jaxtyping.install_import_hook(
+    [name for name, shaped in _SHAPED.items() if shaped], 'beartype.beartype'
+).__enter__()
+beartype_packages([name for name, shaped in _SHAPED.items() if not shaped])
 
 # Doctests are collected from every file, and these need PyTorch to be imported at all.
 collect_ignore = [

@@ -7,7 +7,10 @@ import re
 import subprocess
 import sys
 
+import jax.numpy as jnp
+import jaxtyping
 import pytest
+from beartype import roar
 
 from tests.support import REPOSITORY
 
@@ -170,6 +173,17 @@ def test_no_module_sets_a_flag_an_option_or_the_environment():
                     if target.startswith(('os.environ', 'jax.config', 'flags.FLAGS'))
                 }
     assert found == set()
+
+
+def test_calls_are_checked_against_their_annotations_in_these_tests():
+    from qcrd_jax.data import numerals
+    from qcrd_jax.methods import metrics
+
+    with pytest.raises(roar.BeartypeCallHintViolation, match='in_digits'):
+        numerals.in_digits(3)
+    metrics.over(jnp.ones((2, 3)), jnp.ones((2, 3), bool))
+    with pytest.raises(jaxtyping.TypeCheckError, match='mask'):
+        metrics.over(jnp.ones((2, 3)), jnp.ones((2, 1), bool))
 
 
 # The LLM that compares rationales is the judge; the discriminator is never called so.

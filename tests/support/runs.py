@@ -15,7 +15,7 @@ import pytest
 from qcrd_jax import files
 from qcrd_jax.runs.checkpoint import Checkpointer
 from qcrd_jax.runs.timing import TIMES
-from tests.support import REPOSITORY
+from tests.support import REPOSITORY, quick
 
 LONGEST = 1e-3  # the learning rate
 PATIENCE = 1200  # seconds for a run, on a machine that is busy with others
@@ -51,8 +51,7 @@ class Workbench:
         self.config.write_text(CONFIG)
         self.environment = os.environ | {
             'JAX_PLATFORMS': platform,
-            'XLA_FLAGS': '--xla_backend_optimization_level=0 '
-            f'--xla_force_host_platform_device_count={devices}'
+            'XLA_FLAGS': f'{quick.XLA_FLAGS} --xla_force_host_platform_device_count={devices}'
             if platform == 'cpu'
             else '',
         }
