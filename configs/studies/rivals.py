@@ -23,6 +23,7 @@ ROWS = {
         'discriminator.weigh': False,
     },
     'QCRD without scores': {'method': 'qcrd', 'discriminator.weigh': False},
+    'QCRD': {'method': 'qcrd', 'discriminator.pretrain_steps': 600},
     'QCRD, gold scores': {'method': 'qcrd', 'discriminator.scores': 'gold'},
     'REDI': {'method': 'redi'},
     'Unlikelihood': {'method': 'unlikelihood'},
