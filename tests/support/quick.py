@@ -14,7 +14,11 @@ _WANTED = {
 
 
 def _is_known(flag: str) -> bool:
-    """Whether this XLA has a flag: one that it does not know ends the process."""
+    """Whether this XLA has a flag: one that it does not know ends the process.
+
+    >>> _is_known('xla_backend_optimization_level'), _is_known('xla_of_no_such_name')
+    (True, False)
+    """
     for library in pathlib.Path(jaxlib.__file__).parent.glob('*.so'):
         with (
             open(library, 'rb') as opened,
