@@ -34,8 +34,6 @@ def get_config():
     """Returns the configuration with its grid."""
     config = grid.config_file(pathlib.Path(__file__).with_name('mwp_methods.py')).few_problems()
     config.data.mwp.train = SIZES[-1]
-    config.data.mwp.max_number = 9
-    config.student.pretrained = 'runs/pretrained9/hf'
     config.discriminator.pretrain_steps = 600
     config.train.steps = 1
     config.train.evaluate_every = 1

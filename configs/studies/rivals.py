@@ -40,10 +40,6 @@ def get_config():
     """Returns the configuration with its grid."""
     config = grid.config_file(pathlib.Path(__file__).with_name('mwp_methods.py')).few_problems()
     config.data.fraction = 0.2
-    config.data.mwp.max_number = 9
-    config.student.pretrained = 'runs/pretrained9/hf'
-    config.train.steps = 300
-    config.reproduce.seeds = (0, 1, 2)
     config.reproduce.name = 'rivals'
     config.reproduce.title = 'QCRD and its rivals on 200 generated word problems'
     config.reproduce.caption = (
