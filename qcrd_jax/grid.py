@@ -126,6 +126,18 @@ class Cell:
         )
 
 
+def position(column: str) -> float | None:
+    """Returns where a column stands on the axis of a curve; None if its name is no number.
+
+    >>> position('50 %'), position('SVAMP')
+    (50.0, None)
+    """
+    try:
+        return float(column.rstrip(' %'))
+    except ValueError:
+        return None
+
+
 def config_file(path: pathlib.Path) -> ModuleType:
     """Returns another configuration file as a module: a study shares what its neighbour says.
 

@@ -73,10 +73,10 @@ class Quality:
 def name_at(temperature: float) -> str:
     """Returns how records call the rationales of a temperature.
 
-    >>> name_at(0.0), name_at(0.7)
-    ('rationale', 'rationale_t0.7')
+    >>> name_at(0.0), name_at(0.7), name_at(1) == name_at(1.0)
+    ('rationale', 'rationale_t0.7', True)
     """
-    return f'rationale_t{temperature}' if temperature else 'rationale'
+    return f'rationale_t{float(temperature)}' if temperature else 'rationale'
 
 
 def read(written: Written, example: Example, prediction: str, answer_type: AnswerType) -> Reading:

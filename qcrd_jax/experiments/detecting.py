@@ -7,11 +7,14 @@ there are none the paper's number, or a half, stands for the accuracy, and the r
 
 from typing import NamedTuple
 
+from qcrd_jax import grid
 from qcrd_jax.data.sources import sizes
 from qcrd_jax.errors import InputError
 from qcrd_jax.evaluation import power
 from qcrd_jax.evaluation.power import Assumption, Design
+from qcrd_jax.experiments import tabling
 from qcrd_jax.experiments.plan import Plan
+from qcrd_jax.methods.table import METHODS
 from qcrd_jax.report.tables import Cell, Table, common_answers
 
 
@@ -59,7 +62,7 @@ def text(plan: Plan, table: Table) -> str:
 
 def _pairs(plan: Plan, table: Table) -> list[tuple[Cell, Cell]]:
     """The cells that will be compared with their baseline: asked for, or there already."""
-    tested = {cell.place for cell in plan.visible if cell.measure == 'test_accuracy'}
+    tested = {cell.place for cell in plan.visible if _has_verdicts(plan, cell)}
     asked = {cell.place for cell in plan.asked}
     there = {
         (cell.row, cell.column): cell
@@ -71,6 +74,14 @@ def _pairs(plan: Plan, table: Table) -> list[tuple[Cell, Cell]]:
         for (row, column), cell in there.items()
         if row != table.baseline and (table.baseline or '', column) in there
     ]
+
+
+def _has_verdicts(plan: Plan, cell: grid.Cell) -> bool:
+    """Whether a cell's runs have a verdict on every question: on rationales, if they write any."""
+    if not tabling.has_verdicts(cell.measure):
+        return False
+    rationales = cell.measure in grid.RATIONALE_MEASURES
+    return not rationales or METHODS[plan.configs[cell.place].method].rationales
 
 
 def _planned(plan: Plan, cell: Cell, baseline: Cell) -> Comparison:

@@ -30,6 +30,8 @@ from qcrd_jax.teacher import judge as judgement
 
 _OF_MODELS = ('student.pretrained', 'student.tokenizer')  # looked up in `reproduce.models`
 
+_OF_RUNS = ('seed', 'data.fold')  # by which a cell's own runs are told apart
+
 Place = tuple[str, str]
 
 
@@ -84,6 +86,7 @@ def read(config: config_dict.ConfigDict, workdir: pathlib.Path) -> Plan:
     """
     config = sweeping.expanded(config)
     cells = read_cells(config)
+    _check_table(config.reproduce, [cell for cell in cells if not cell.hidden])
     for field, names in (
         ('rows', {cell.row for cell in cells}),
         ('columns', {cell.column for cell in cells}),
@@ -113,6 +116,24 @@ def read(config: config_dict.ConfigDict, workdir: pathlib.Path) -> Plan:
         except InputError as error:
             problems[cell.place] = str(error)
     return Plan(config.reproduce, workdir, cells, configs, identities, problems)
+
+
+def _check_table(settings: config_dict.ConfigDict, visible: Sequence[Cell]) -> None:
+    """Refuses what a table cannot be made of, before anything is run for it."""
+    rows = list(dict.fromkeys(cell.row for cell in visible))
+    if not settings.name:
+        raise InputError('--config.reproduce.name: expected a name for the files, got none.')
+    if settings.baseline and settings.baseline not in rows:
+        raise InputError(
+            f'--config.reproduce.baseline: {settings.baseline!r} is no row of the grid; it has '
+            f'{"; ".join(rows)}.'
+        )
+    for column in dict.fromkeys(cell.column for cell in visible if settings.kind == 'curve'):
+        if grid.position(column) is None:
+            raise InputError(
+                '--config.reproduce.kind: the columns of a curve are numbers, and '
+                f'{column!r} is one of this grid.'
+            )
 
 
 def read_cells(config: config_dict.ConfigDict) -> tuple[Cell, ...]:
@@ -170,7 +191,12 @@ def resolve(config: config_dict.ConfigDict, cell: Cell) -> config_dict.ConfigDic
             value = str(pathlib.Path(config.reproduce.models) / value)
         group, _, field = name.rpartition('.')
         holder = functools.reduce(getattr, group.split('.') if group else (), resolved)
-        holder[field] = value
+        if name in _OF_RUNS:
+            raise InputError(f'{cell.name}: {name}: every cell has all of them; see reproduce.md.')
+        try:
+            holder[field] = value
+        except TypeError as error:
+            raise InputError(f'{cell.name}: {name}: {error}.') from error
     for field in ('source', 'teacher_samples'):
         resolved.data[field] = resolved.data[field].replace('{name}', resolved.data.name)
     try:
@@ -223,20 +249,22 @@ def run_folder(plan: Plan, cell: Cell, seed: int, fold: int = 0) -> pathlib.Path
 
 
 def missing_seeds(plan: Plan, cell: Cell, fold: int = 0) -> list[int]:
-    """Returns the seeds of a cell that are not done, in one fold.
+    """Returns the seeds of a cell that are not done, in one fold."""
+    seeds = plan.settings.seeds
+    return [seed for seed in seeds if not is_done(run_folder(plan, cell, seed, fold))]
+
+
+def check_repeatable(workdir: pathlib.Path) -> None:
+    """Refuses a run whose results were changed and from which nothing is left to make them.
 
     Raises:
-      InputError: if the results of one were changed and nothing is left to make them from.
+      InputError: naming the folder and what to do.
     """
-    workdirs_of = {seed: run_folder(plan, cell, seed, fold) for seed in plan.settings.seeds}
-    missing = [seed for seed, workdir in workdirs_of.items() if not is_done(workdir)]
-    for workdir in map(workdirs_of.__getitem__, missing):
-        if (faults := sealing.faults(workdir)) and not workdirs.started(workdir):
-            raise InputError(
-                f'{workdir}: its results are not those of the run ({", ".join(faults)}), and its '
-                'checkpoints were removed when it ended. Delete the folder to have it run again.'
-            )
-    return missing
+    if (faults := sealing.faults(workdir)) and not workdirs.started(workdir):
+        raise InputError(
+            f'{workdir}: its results are not those of the run ({", ".join(faults)}), and its '
+            'checkpoints were removed when it ended. Delete the folder to have it run again.'
+        )
 
 
 def is_done(workdir: pathlib.Path) -> bool:

@@ -164,7 +164,12 @@ def _train_fold(plan: Plan, cell: Cell, fold: int) -> dict[int, str]:
     alone: set[int] = set()  # seeds of a group that failed for another reason than memory
     try:
         while missing:
-            first = _build(plan, cell, missing[:1])
+            try:
+                first = _build(plan, cell, missing[:1])
+            except InputError as error:
+                failed[missing[0].seed] = str(error)
+                missing = missing[1:]
+                continue
             most = most or memory.seeds_that_fit(first[0], len(missing))
             group = missing[: 1 if missing[0].seed in alone else most]
             failure = _attempt(plan, cell, group, first)
@@ -277,6 +282,7 @@ def _config_of_run(plan: Plan, cell: Cell, seed: int, fold: int = 0) -> config_d
             )
         config.update_from_flattened_dict({field: str(student)})
     workdir = planning.run_folder(plan, cell, seed, fold)
+    planning.check_repeatable(workdir)
     if workdirs.started(workdir):
         begun = files.flatten(files.read_json(workdir / 'config.json'))
         config.update_from_flattened_dict(

@@ -12,6 +12,7 @@ from qcrd_jax.errors import InputError
 # A setting is chosen by what validation says of it; the test split is looked at beside it.
 _COLUMNS = {'validation': 'validation_accuracy', 'test': 'test_accuracy'}
 _MOST = 1000  # settings
+_APART = ('seed', 'data.fold')  # by which the runs of a setting are told apart
 _BOOLEANS = {'true': True, 'false': False}
 
 
@@ -29,6 +30,10 @@ def expanded(config: config_dict.ConfigDict) -> config_dict.ConfigDict:
         raise InputError('--config.reproduce.sweep: this configuration has a grid of its own.')
     values = files.flatten(config.to_dict())
     axes = [_axis(text, values) for text in texts]
+    names = [axis[0][0] for axis in axes]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f'--config.reproduce.sweep: {name}: is there twice.')
     if (count := math.prod(map(len, axes))) > _MOST:
         raise InputError(f'--config.reproduce.sweep: {count} settings; expected at most {_MOST}.')
     rows = {}
@@ -43,7 +48,7 @@ def expanded(config: config_dict.ConfigDict) -> config_dict.ConfigDict:
     swept.reproduce.update(
         cells=tuple(cells),
         name=config.reproduce.name or 'sweep',
-        title=config.reproduce.title or f'A sweep over {", ".join(axis[0][0] for axis in axes)}',
+        title=config.reproduce.title or f'A sweep over {", ".join(names)}',
     )
     return swept.lock()
 
@@ -58,7 +63,15 @@ def _axis(text: Any, values: dict[str, Any]) -> list[tuple[str, Any]]:
         )
     if name not in values or isinstance(values[name], tuple):
         raise InputError(f'--config.reproduce.sweep: {name}: no field with single values.')
-    return [(name, _value(name, each.strip(), values[name])) for each in listed.split(',')]
+    if name in _APART or name.startswith('reproduce.'):
+        raise InputError(
+            f'--config.reproduce.sweep: {name}: is no part of a setting; '
+            '--config.reproduce.seeds and --config.data.folds say which runs each has.'
+        )
+    axis = [(name, _value(name, each.strip(), values[name])) for each in listed.split(',')]
+    if len(dict.fromkeys(axis)) < len(axis):
+        raise InputError(f'--config.reproduce.sweep: {name}: has a value twice: {listed}.')
+    return axis
 
 
 def _value(name: str, text: str, present: Any) -> Any:

@@ -3,6 +3,8 @@
 Files are read and nothing else: writing a table trains nothing, counts nothing and asks nobody.
 """
 
+import hashlib
+import json
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -151,7 +153,13 @@ def _outcome(workdir: pathlib.Path, seed: int, cell: Cell) -> Outcome | None:
     if verdict is None:
         return Outcome(seed, 100 * value)
     records = [record for _, record in files.read_jsonl(workdir / 'predictions.jsonl')]
-    return Outcome(seed, 100 * value, {record['id']: record[verdict] for record in records})
+    return Outcome(seed, 100 * value, {_question(record): record[verdict] for record in records})
+
+
+def _question(record: Mapping[str, Any]) -> str:
+    """Names a question by its text too: where ids are numbers of lines, others have them too."""
+    text = json.dumps([record.get('input'), record.get('label')])
+    return f'{record["id"]} {hashlib.sha256(text.encode()).hexdigest()[:12]}'
 
 
 def _field(cell: Cell) -> str:
@@ -161,12 +169,18 @@ def _field(cell: Cell) -> str:
     return name_at(cell.temperature) + cell.measure.removeprefix('rationale')
 
 
+def has_verdicts(measure: str) -> bool:
+    """Whether every test question has a verdict of its own, by which methods are compared."""
+    return measure == 'test_accuracy' or measure in _VERDICTS
+
+
 def _verdict(cell: Cell) -> str | None:
     """The field of `predictions.jsonl` that a share counts; None where fewer are better."""
+    if not has_verdicts(cell.measure):
+        return None
     if cell.measure == 'test_accuracy':
         return 'correct'
-    field = _VERDICTS.get(cell.measure)
-    return f'{name_at(cell.temperature)}_{field}' if field else None
+    return f'{name_at(cell.temperature)}_{_VERDICTS[cell.measure]}'
 
 
 def _counted(plan: Plan, cell: Cell) -> tuple[Outcome, ...]:
@@ -199,10 +213,11 @@ def _caption(plan: Plan) -> str:
     configs = [plan.configs[cell.place] for cell in trained]
     students = dict.fromkeys(student_name(config) for config in configs)
     datasets = dict.fromkeys(config.data.name for config in configs)
-    train = configs[0].train
+    lengths = dict.fromkeys(_length(config.train) for config in configs)
+    batches = dict.fromkeys(str(config.train.batch_size) for config in configs)
     here = (
         f'{"Run here" if found else "Asked for, and not run yet"}: {", ".join(students)}; '
-        f'{_length(train)} of batch {train.batch_size}; data {", ".join(datasets)}; '
+        f'{", ".join(lengths)} of batch {", ".join(batches)}; data {", ".join(datasets)}; '
         f'seeds {", ".join(map(str, settings.seeds))}; code {identity.code_version()}'
     )
     devices = sorted({setting['device'] for setting in found})

@@ -9,9 +9,10 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from qcrd_jax.evaluation import power, significance
-from qcrd_jax.grid import KINDS
+from qcrd_jax.grid import KINDS, position
 
 _LEVEL = 0.05  # of the adjusted p-value that a verdict needs
+_RESAMPLES = 10_000  # of the bootstrap, in a table of at most a hundred comparisons
 NO_VALUE = '–'
 """The note of a cell whose runs are done and have no such value, as no rationales were learned."""
 
@@ -154,12 +155,12 @@ class Table:
         Raises:
           ValueError: if one is none.
         """
-        try:
-            return [float(column.rstrip(' %')) for column in self.columns]
-        except ValueError as error:
+        found = [place for place in map(position, self.columns) if place is not None]
+        if len(found) < len(self.columns):
             raise ValueError(
                 f'{self.name}: expected numbers as columns of a curve, got {self.columns}.'
-            ) from error
+            )
+        return found
 
     def best(self, column: str) -> tuple[str, ...]:
         """The rows with the best mean in a column; none where fewer than two were run."""
@@ -273,14 +274,20 @@ def pooled(outcomes: Sequence[Outcome]) -> Outcome:
 
 def compare(table: Table) -> Comparisons:
     """Compares every row with the baseline, in every column where both have runs."""
-    made, not_made = [], []
+    pairs, not_made = [], []
     for row in table.rows:
         for column in table.columns:
             cell, baseline = table.cell(row, column), table.cell(table.baseline or '', column)
             if not (cell and baseline and cell.outcomes and baseline.outcomes) or cell is baseline:
                 continue
-            result = _compare(cell, baseline)
-            (not_made if isinstance(result, str) else made).append(result)
+            answers = common_answers(cell, baseline)
+            if isinstance(answers, str):
+                not_made.append(answers)
+            else:
+                pairs.append((cell, baseline, answers))
+    # The smallest p of a bootstrap is 2 / resamples; times the comparisons it must leave a verdict.
+    resamples = max(_RESAMPLES, 100 * len(pairs))
+    made = [_compare(*pair, resamples) for pair in pairs]
     adjusted = significance.holm([comparison.adjusted_p for comparison in made])
     made = [
         dataclasses.replace(comparison, adjusted_p=p)
@@ -289,13 +296,10 @@ def compare(table: Table) -> Comparisons:
     return Comparisons(tuple(made), tuple(not_made))
 
 
-def _compare(cell: Cell, baseline: Cell) -> Comparison | str:
-    """The comparison, not yet adjusted, or a sentence on why there is none."""
-    answers = common_answers(cell, baseline)
-    if isinstance(answers, str):
-        return answers
+def _compare(cell: Cell, baseline: Cell, answers: 'CommonAnswers', resamples: int) -> Comparison:
+    """The comparison, not yet adjusted."""
     first, second, fold = answers.first, answers.second, answers.folds
-    bootstrap = significance.paired_bootstrap(first, second, folds=fold)
+    bootstrap = significance.paired_bootstrap(first, second, folds=fold, resamples=resamples)
     mcnemar_p = significance.mcnemar(first, second)
     # The first of the two only knows the questions, the second also what the seeds add.
     detectable = max(

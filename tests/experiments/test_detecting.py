@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from qcrd_jax import files, modes
+from qcrd_jax import files, grid, modes
 from qcrd_jax.config import base_config
 from qcrd_jax.data.sources import sizes
 from qcrd_jax.evaluation import power
@@ -48,6 +48,21 @@ def test_nothing_is_said_where_nothing_is_compared(tmp_path):
     leave(config, tmp_path, 'A', 0, 20)
     config.reproduce.rows = ('B',)
     assert 'mwp, B: ' in said(config, tmp_path)
+
+
+def test_holm_counts_every_comparison_that_the_table_will_have(tmp_path):
+    rows = {'DSS': {'method': 'dss'}, 'QCRD': {'method': 'qcrd'}, 'label': {'method': 'finetune'}}
+    config = small_grid(baseline='DSS')
+    config.reproduce.cells = tuple(
+        cell
+        for measure in ('test_accuracy', 'rationale_accuracy', 'rationale_tokens')
+        for cell in grid.cells(rows, {measure: {}}, measure=measure)
+    )
+    text = said(config, tmp_path)
+    # Lengths have no verdicts, and who learns no rationales has none on them.
+    assert 'after Holm for 3 comparisons' in text
+    assert '  test_accuracy, QCRD; label: ' in text
+    assert '  rationale_accuracy, QCRD: ' in text
 
 
 def test_what_finished_runs_show_is_taken(tmp_path):

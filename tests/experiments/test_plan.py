@@ -231,13 +231,45 @@ def test_a_run_whose_results_were_changed_is_not_done(tmp_path, said):
         assert not plan.is_done(workdir)
     fault = "'predictions.jsonl' was changed"
     assert said == [f'{workdir}: the run does not count as done: {fault}.']
+    assert plan.missing_seeds(read, cell) == [0]
     with pytest.raises(InputError) as caught:
-        plan.missing_seeds(read, cell)
+        plan.check_repeatable(workdir)
     assert str(caught.value).startswith(f'{workdir}: its results are not those of the run ({fault}')
     assert 'Delete the folder' in str(caught.value)
     # With a checkpoint there is something to make them from.
     (workdir / 'checkpoints' / '2').mkdir(parents=True)
+    plan.check_repeatable(workdir)
     assert plan.missing_seeds(read, cell) == [0]
+
+
+@pytest.mark.parametrize(
+    ('changed', 'said'),
+    [
+        ({'name': ''}, 'reproduce.name: expected a name for the files'),
+        ({'baseline': 'C'}, "reproduce.baseline: 'C' is no row of the grid; it has A; B."),
+        ({'kind': 'curve'}, "columns of a curve are numbers, and 'mwp' is one of this grid"),
+    ],
+)
+def test_what_no_table_can_be_made_of_is_refused_before_anything_is_run(changed, said, tmp_path):
+    with pytest.raises(InputError) as caught:
+        plan.read(small_grid(**changed), tmp_path)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ('overrides', 'said'),
+    [
+        ({'seed': 1}, 'A, x: seed: every cell has all of them'),
+        ({'data.fold': 1}, 'A, x: data.fold: every cell has all of them'),
+        ({'train.steps': '4'}, 'A, x: train.steps: '),
+    ],
+)
+def test_what_a_cell_cannot_override_is_named(overrides, said, tmp_path):
+    config = small_grid(baseline='')
+    config.reproduce.cells = ({'row': 'A', 'column': 'x', 'overrides': overrides},)
+    with pytest.raises(InputError) as caught:
+        plan.read(config, tmp_path)
+    assert str(caught.value).startswith(said)
 
 
 def test_a_run_without_digests_counts_with_a_warning(tmp_path, said):

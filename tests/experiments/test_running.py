@@ -11,7 +11,7 @@ import pytest
 from qcrd_jax import files, modes
 from qcrd_jax.errors import InputError
 from qcrd_jax.experiments import identity, plan, running
-from qcrd_jax.runs import loop
+from qcrd_jax.runs import loop, sealing
 from qcrd_jax.runs.run import Run
 from qcrd_jax.teacher import engine
 from qcrd_jax.teacher import judge as judgement
@@ -165,6 +165,25 @@ def test_seeds_that_fail_together_are_tried_one_by_one(tmp_path, monkeypatch, to
     assert not (folder / 'seed0' / 'checkpoints').exists()
     assert (folder / 'seed0' / 'hf').is_dir()
     assert (folder / 'seed1' / 'config.json').is_file()
+
+
+def test_a_seed_that_cannot_be_begun_leaves_the_others(tmp_path, toys):
+    config = small_grid(rows=('A',), seeds=(0, 1, 2), together=1)
+    read = plan.read(config, tmp_path)
+    for seed, lost in ((0, 'metrics.jsonl'), (1, 'checkpoints')):
+        folder = plan.run_folder(read, read.at('A', 'mwp'), seed)
+        if seed:  # its results were changed, and nothing is left to make them from
+            leave_run(folder, ['a', 'b'])
+            sealing.seal(folder)
+            files.write_jsonl(folder / 'predictions.jsonl', [])
+        else:  # a log without a checkpoint
+            files.write_jsonl(folder / lost, [{'step': 1}])
+    with pytest.raises(InputError) as caught:
+        modes.run('reproduce', config, tmp_path)
+    assert 'seed 0: ' in str(caught.value)
+    assert 'seed 1: ' in str(caught.value)
+    assert 'seed 2: ' not in str(caught.value)
+    assert table(tmp_path)['A', 'mwp']['seeds'] == '1'
 
 
 def test_a_student_that_others_need_is_trained_first_and_handed_on(tmp_path, monkeypatch):

@@ -54,12 +54,21 @@ def test_a_sweep_is_run_to_its_table(tmp_path):
         ('data.prefixes=a,b', 'data.prefixes: no field with single values'),
         ('train.batch_size=4,many', "train.batch_size: expected int, got 'many'"),
         ('data.augment=yes', "data.augment: expected bool, got 'yes'"),
-        (f'seed={",".join(map(str, range(1001)))}', '1001 settings; expected at most 1000'),
+        (f'train.steps={",".join(map(str, range(1001)))}', '1001 settings; expected at most 1000'),
+        ('seed=0,1', 'seed: is no part of a setting'),
+        ('data.fold=0,1', 'data.fold: is no part of a setting'),
+        ('reproduce.detect=1.0,2.0', 'reproduce.detect: is no part of a setting'),
+        ('optimizer.learning_rate=1e-4,0.0001', 'optimizer.learning_rate: has a value twice'),
     ],
 )
 def test_what_is_no_sweep_is_named(text, said):
     with pytest.raises(InputError, match=f'--config.reproduce.sweep: {said}'):
         sweeping.expanded(swept(text))
+
+
+def test_a_field_is_swept_once():
+    with pytest.raises(InputError, match=r'train\.steps: is there twice'):
+        sweeping.expanded(swept('train.steps=2,4', 'train.steps=6'))
 
 
 def test_a_grid_of_its_own_is_not_swept():

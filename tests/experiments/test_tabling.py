@@ -5,6 +5,7 @@ import pytest
 from qcrd_jax import files, grid, sums
 from qcrd_jax.evaluation.rationales import Reading
 from qcrd_jax.experiments import plan, running, tabling
+from qcrd_jax.report import tables
 from qcrd_jax.teacher import judge as judgement
 from tests.support.judge_server import JudgeServer, longer
 from tests.support.small_grid import judged_grid, leave_run, small_grid, table
@@ -183,6 +184,34 @@ def test_rationales_are_compared_question_by_question(tmp_path, nothing_is_made)
     assert tests['label'][2] == tests['agree'][2] == tests['ended'][2] == '0.0'
     assert not {'tokens', 'unread'} & tests.keys()  # fewer are no worse, or no questions
     assert text.count('no answers by question.') == 2
+
+
+def test_questions_are_the_same_by_their_text_and_not_by_their_number(tmp_path, nothing_is_made):
+    config = small_grid(seeds=(0,))
+    for row in ('A', 'B'):
+        leave(config, tmp_path, row, 'mwp', 0, ['x'] * 4, right=2)
+    read = plan.read(config, tmp_path)
+    path = plan.run_folder(read, read.at('B', 'mwp'), 0) / 'predictions.jsonl'
+    records = [record for _, record in files.read_jsonl(path)]
+    for number in (0, 1):  # two lines were put before the test questions of this run
+        records[number]['input'] = 'Another?'
+    files.write_jsonl(path, records)
+    made = tables.compare(tabling.write(read)).of('B', 'mwp')
+    assert (made.questions, made.left_out, made.difference) == (2, 4, 0.0)
+    files.write_jsonl(path, [record | {'label': '( 0 )'} for record in records])
+    compared = tables.compare(tabling.write(read))
+    assert compared.not_made == ('B with A, mwp: no question in common.',)
+
+
+def test_the_caption_names_every_batch_and_length(tmp_path):
+    config = small_grid()
+    steps = ({'train.steps': 2}, {'train.steps': 4, 'train.batch_size': 8})
+    config.reproduce.cells = tuple(
+        {'row': row, 'column': 'mwp', 'overrides': its}
+        for row, its in zip('AB', steps, strict=True)
+    )
+    caption = tabling.write(plan.read(config, tmp_path)).caption
+    assert f'2 steps, 4 steps of batch {config.train.batch_size}, 8; data' in caption
 
 
 def test_runs_without_a_quality_of_rationales_are_shown(tmp_path, nothing_is_made):
