@@ -210,7 +210,9 @@ def object_lines(
     except OSError as error:
         raise InputError(f'{name}: cannot be read ({error.strerror}); check the path.') from error
     except UnicodeDecodeError as error:
-        raise InputError(f'{name}: not UTF-8 text ({error.reason}); re-encode it.') from error
+        raise InputError(
+            f'{name}, line {number}: not UTF-8 text ({error.reason}); re-encode it.'
+        ) from error
 
 
 def count_lines(path: os.PathLike | str) -> int:

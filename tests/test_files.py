@@ -64,14 +64,14 @@ def test_jsonl_comes_back_with_line_numbers_and_without_blank_lines(tmp_path):
         (b'{"a": 1}\n{"a": \n', 'a.jsonl, line 2: not valid JSON'),
         (b'{"a": 1}\n[1]\n', 'a.jsonl, line 2: expected a JSON object, got list'),
         (b'[' * 100_000, 'a.jsonl, line 1: not valid JSON'),
-        (b'{"a": "\xff"}\n', 'a.jsonl: not UTF-8'),
+        (b'{"a": "\xff"}\n', 'a.jsonl, line 1: not UTF-8'),
         (b'{"a": %s}\n' % (b'9' * 5000), 'a.jsonl, line 1: not valid JSON'),
         (
             b'{"a": 1}\n{"b": {"c": 1, "c": 1}}',
             "line 2: not valid JSON .the name 'c' is there twice",
         ),
         (b'\xef\xbb\xbf{"a": 1}\n\xef\xbb\xbf{}', 'a.jsonl, line 2: not valid JSON'),
-        ('{"a": 1}'.encode('utf-16'), 'a.jsonl: not UTF-8'),
+        ('{"a": 1}'.encode('utf-16'), 'a.jsonl, line 1: not UTF-8'),
         (None, 'a.jsonl: cannot be read'),
     ],
 )

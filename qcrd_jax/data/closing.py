@@ -29,7 +29,8 @@ _COURTESY = re.compile(
 _SENTENCE = re.compile(r'(?<=[.!?…])\s+|\n+')
 _MARKED = re.compile(r'#{3,6}[ \t]*(?![0-9]{1,3}[.)]\s)(?P<answer>[^\n#]+?)[ \t#]*$')
 _NAMED = re.compile(
-    r'[*_>\s]{0,8}(?:A|Ans|(?:The )?(?:final |correct )?(?:answer|result|total|choice|label))'
+    r'[*_>\s]{0,8}(?:A|Ans|(?:The )?(?:final |correct )?(?:answer|result|total|choice|label)'
+    r'|Relationship|Conclusion|Verdict|Judge?ment|Classification|(?:Best|Final) (?:choice|option))'
     r'[*_]{0,3}\s{0,4}(?:[:=]|\s-\s)[*_]{0,3}\s{0,4}(?P<answer>.*)$',
     re.IGNORECASE,
 )
@@ -41,6 +42,9 @@ _DRESSES = (
     re.compile(r'\\\[(?P<answer>.+?)\\\][.!]?$'),
     re.compile(r'\\\((?P<answer>.+?)\\\)[.!]?$'),
     re.compile(r'(?:=>?|⇒|→|➔|∴)\s{0,4}(?P<answer>.+)$'),
+)
+_BLOCK = re.compile(  # a formula that ends a text, on lines of its own
+    r'(?:\$\$|\\\[)[ \t]{0,4}\n[ \t]{0,8}(?P<inner>\S[^\n]{0,180})\n[ \t]{0,8}(?:\$\$|\\\])$'
 )
 _BARE_NUMBER = re.compile(r'[-+−]?[$£€₹]?[0-9][0-9,]{0,20}(?:\.[0-9]{1,10})?\s?%?[.!]?$')
 
@@ -86,6 +90,8 @@ def without_courtesies(text: str) -> str:
 def closing(text: str) -> Closing | None:
     """Returns the last line of a text, if it may be an answer and nothing else."""
     text = without_courtesies(text)
+    if block := _BLOCK.search(text, max(0, len(text) - 2 * _MOST)):
+        text = f'{text[: block.start()]}\\[{block["inner"].strip()}\\]'
     before, line_break, line = text.rpartition('\n')
     before, line = before.rstrip(), line.strip()
     if not line or len(line) > _MOST:

@@ -10,7 +10,7 @@ from fractions import Fraction
 from qcrd_jax.data import expressions
 from qcrd_jax.data.numerals import in_digits, spelled_value
 
-_TIMES = re.compile(r'(?<=[0-9)])\s*[xX×·]\s*(?=[$£€]?[0-9(])')
+_TIMES = re.compile(r'(?<=[0-9)])\s*[xX×·⋅∙]\s*(?=[$£€]?[0-9(])')
 _POWER = re.compile(r'[0-9)]\s*\*\*\s*[-+(0-9]')
 _UNIT_POWER = re.compile(  # `cm²`, `m^2`, `km2`; never of an unknown, `x²`
     r'(?<=[A-Za-wA-W])(?<![^A-Za-z][nN])(?:\s?\^\s?\{?[23]\}?|[²³])'
@@ -57,7 +57,7 @@ _MIXED_FRACTION = re.compile(r'(?<![\w.)])([0-9]+)\s*\\[dt]?frac\s*\{?([0-9]+)\}
 _LATEX = {'\\times': ' * ', '\\cdot': ' * ', '\\div': ' / ', '\\approx': ' , ', '\\pounds': ' ',
           '\\euro': ' '}  # fmt: skip
 _SIGNS = str.maketrans(
-    {'−': '-', '–': '-', '÷': '/', '∗': '*', '⁄': '/', '’': "'"} | dict.fromkeys('$£€₹¥')
+    {'−': '-', '–': '-', '÷': '/', '∗': '*', '⁄': '/', '∕': '/', '’': "'"} | dict.fromkeys('$£€₹¥')
 )
 
 

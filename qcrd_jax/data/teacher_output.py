@@ -17,6 +17,7 @@ from qcrd_jax.data.closing import closing, without_courtesies
 from qcrd_jax.data.markup import plain
 from qcrd_jax.data.options import leading_letter
 from qcrd_jax.data.schema import AnswerType
+from qcrd_jax.data.statements import ENTRY, SEEKS, SENTENCE_END, VERIFIES, statement
 
 MAX_TEXT = 200_000  # characters; a teacher that reasons at length writes some 100 000
 
@@ -27,10 +28,10 @@ _CUE = re.compile(
       \b(?:answer(?:\s(?:choice|option))?|ans|label|(?<=correct\s)(?:choice|option))
       [*_]{0,3}
       (?:\s{1,8}(?P<would>would\s{1,8}be|should\s{1,8}be)\b|\s{1,8}(?P<is>is)\b|\s{0,8}[:=])
-      [*_]{0,3}\s{0,8}:?
+      [*_]{0,3}(?:\s{0,8}:)?[*_]{0,3}
       (?:\s{0,8}(?:the\s{1,8})?answer\s{0,8}(?:is\b|:))?
       (?!\s{0,8}not\b)
-    | \n[*_\#]{1,6}\s?(?:final\s)?answer[*_]{0,3}[ \t]{0,4}\n  # a heading
+    | \n[*_\#]{1,6}\s?(?:final\s)?answer[*_]{0,3}[ \t]{0,4}(?=\n)  # a heading
     | (?:(?:\\[\[(]|\${1,2})\s{0,8})?\\(?:boxed|fbox)\s{0,2}(?=\{)
     """,
     re.IGNORECASE | re.VERBOSE,
@@ -46,11 +47,6 @@ _OTHER_TAG = re.compile(
 _FENCE = re.compile(r'```[a-z]{0,10}\n?', re.IGNORECASE)
 _ANSWER_KEYS = ('answer', 'final_answer', 'final answer', 'label', 'choice', 'prediction', 'result')
 _REASON_KEYS = ('rationale', 'reasoning', 'explanation', 'thought', 'analysis', 'solution', 'steps')
-# No sentence ends in an abbreviation before a number or a name: `Rs. 42`, `St. Louis`.
-_SENTENCE_END = re.compile(
-    r'(?:[!?]|(?<!\bRs)(?<!\b(?:St|Mt|Mr|Ms|Dr|vs))(?<!\bMrs)(?<!\b[Aa]pprox)\.)(?=\s|$)|\n'
-)
-_LETTER_POINT = re.compile(r'[*_]{0,3}[A-Za-z]\.\s')
 _CONCLUSION = re.compile(r'\b(?:so|hence|therefore|thus|for a total of)\b', re.IGNORECASE)
 _AFTERWARDS = re.compile(r'\n[ \t]{0,8}(?:Rationale|Explanation|Reasoning)\s?:', re.IGNORECASE)
 _OPERATION = re.compile(r'[0-9]\s{0,8}[-+*/]\s{0,8}[0-9]')
@@ -58,13 +54,19 @@ _OPERATION = re.compile(r'[0-9]\s{0,8}[-+*/]\s{0,8}[0-9]')
 _DESCRIPTION = re.compile(
     r'(?<=[0-9])[^0-9]*?\s(?:in|for|with|than|of|after|from|per|by|when|if|using)\s.*', re.DOTALL
 )
-_ENTRY = re.compile(r'\s{0,8}(?:[-*•]\s|\(?[a-z][).:]|[0-9]{1,2}[).:]\s)\s{0,8}', re.IGNORECASE)
+# Before the number it is how that is come by, as `a fifth of` is in `20 % of 80`.
+_DERIVED = re.compile(
+    r'[^0-9]*\b(?:by|adding|subtracting|multiplying|dividing)\b|.*[0-9]\s?%\s+of\s[$£€]?[0-9]',
+    re.IGNORECASE | re.DOTALL,
+)
+_WHICH = re.compile(r'.*,\s+which\s+(?:is|equals|gives|makes)\s', re.IGNORECASE | re.DOTALL)
 _HEAD = re.compile(
     r'\s{0,8}(?P<head>[^:.\n]{1,100})[:.](?=\s|$)(?!\s{0,4}(?:no|not|incorrect|wrong)\b)'
 )
 _SENTENCE = re.compile(r'(?<=[.!?])\s')
 _LETTERED_LINE = re.compile(r'\n[ \t*-]{0,8}\(?[a-z][).:]', re.IGNORECASE)
 _FINISHED = re.compile(r'[.!?][\s*_)\]}"\'’”`$]{0,20}$')
+_MOST_CUES = 30  # that are compared with the last one
 _MOST_LINES = 100  # and sentences of a line, that are searched for a list of candidates
 _CUT_OFF = 300  # characters from which a text without a full stop was ended by a length limit
 _SENTENCE_WORDS = 12  # of what is said behind a list of candidates
@@ -157,7 +159,35 @@ def _stated(turn: str, answer_type: AnswerType, options: Sequence[str]) -> _Foun
     cues = [cue for cue in cues if _concludes(turn, cue)] or cues
     if not cues:
         return None
-    return _Found(_reasoning(turn, cues), _statement(turn[cues[-1].end() :])[0])
+    while len(cues) > 1 and VERIFIES.match(turn, cues[-1].end()):
+        before = _said(turn, cues[-2])
+        if _readable(before, answer_type, options)[1] is None:
+            break
+        del cues[-1]
+    answer = _said(turn, cues[-1])
+    return _Found(_reasoning(turn, _stating(turn, cues, answer_type, options)), answer)
+
+
+def _stating(
+    turn: str, cues: Sequence[re.Match[str]], answer_type: AnswerType, options: Sequence[str]
+) -> Sequence[re.Match[str]]:
+    """The cues from the first that states what the last one does; those before it are reasoning."""
+    final = _readable(_said(turn, cues[-1]), answer_type, options)[1]
+    if final is None:
+        return cues
+    for place, cue in enumerate(cues[:_MOST_CUES]):
+        if _readable(_said(turn, cue), answer_type, options)[1] == final:
+            while place and not turn[cues[place - 1].end() : cues[place].start()].strip():
+                place -= 1  # `Answer:` right before `$\\boxed{42}$`
+            return cues[place:]
+    return cues[-1:]
+
+
+def _said(turn: str, cue: re.Match[str]) -> str:
+    """What is said behind a cue; no answer is longer than what is looked at."""
+    words = statement(turn[cue.end() : cue.end() + 2 * MAX_CHARACTERS])[0]
+    # `(so the answer is 22)`
+    return words[:-1] if words.endswith(')') and words.count(')') > words.count('(') else words
 
 
 def _readable(
@@ -167,6 +197,8 @@ def _readable(
     answer = plain(answer) if len(answer) <= MAX_CHARACTERS else ''
     value = canonical(answer, answer_type, options)
     if value is None and answer_type == 'equation':
+        if _DERIVED.match(answer):
+            answer = _WHICH.sub('', answer) if _WHICH.match(answer) else ''
         answer = _DESCRIPTION.sub('', answer)
         value = canonical(answer, answer_type)
     return (answer, value) if value is not None else ('', None)
@@ -177,7 +209,10 @@ def _readable(
 
 def _in_json(turn: str) -> _Found | None:
     """Returns what an object `{"reasoning": ..., "answer": ...}` holds, fenced or not."""
-    body = _FENCE.sub('', turn).strip() if turn.startswith('```') else turn
+    body = turn
+    if turn.endswith('```'):  # whatever is said before the fence
+        body = turn.removesuffix('```').rpartition('```')[2].strip()
+        body = body[body.find('{') :] if body[:4].lower() == 'json' else body
     if not (body.startswith('{') and body.endswith('}') and '"' in body):
         return None
     try:
@@ -194,7 +229,7 @@ def _in_json(turn: str) -> _Found | None:
     cue = _CUE.search(answer)
     return _Found(
         reasons.strip() if isinstance(reasons, str) else '',
-        _statement(answer[cue.end() :])[0] if cue else answer,
+        statement(answer[cue.end() :])[0] if cue else answer,
     )
 
 
@@ -212,7 +247,7 @@ def _in_tags(turn: str) -> _Found | None:
     reasons = turns.without_opening(_OTHER_TAG.sub('\n', reasons).strip())
     cues = list(_CUE.finditer(answer))
     if cues:
-        answer = _statement(answer[cues[-1].end() :])[0]
+        answer = statement(answer[cues[-1].end() :])[0]
     return _Found(_reasoning(reasons, list(_CUE.finditer(reasons))), answer)
 
 
@@ -228,8 +263,10 @@ def _on_the_last_line(turn: str, answer_type: AnswerType, options: Sequence[str]
 
 def _concludes(turn: str, cue: re.Match[str]) -> bool:
     """Returns whether it is like `the answer is`; `the closest answer is` may be a reason."""
-    before = turn[max(0, cue.start() - 2) : cue.start()]
-    return not cue['would'] and not (cue['is'] and before.strip()[-1:].isalpha())
+    before = turn[max(0, cue.start() - 20) : cue.start()]
+    if cue['would'] or SEEKS.search(before):
+        return False
+    return not (cue['is'] and before[-2:].strip()[-1:].isalpha())
 
 
 def _reasoning(turn: str, cues: Sequence[re.Match[str]]) -> str:
@@ -240,24 +277,7 @@ def _reasoning(turn: str, cues: Sequence[re.Match[str]]) -> str:
     if before:
         return before
     stop = cues[-1].start() if len(cues) > 1 else len(turn)
-    return turns.without_opening(_statement(turn[cues[0].end() : stop])[1].strip(' ,;\n'))
-
-
-def _statement(text: str) -> tuple[str, str]:
-    r"""Splits off the first sentence, or what stands in the braces of `\boxed{}`."""
-    text = text.strip()
-    if text.startswith('{'):
-        depth = 0
-        for place, character in enumerate(text):
-            depth += (character == '{') - (character == '}')
-            if depth == 0:
-                return text[1:place], text[place + 1 :]
-    entry, _, rest = text.partition('\n')
-    if _ENTRY.match(entry) and _ENTRY.match(rest.lstrip('\n')):
-        return '', text  # a list: none of its entries is the answer
-    letter = _LETTER_POINT.match(text)  # no sentence ends in `D. math problem`
-    end = _SENTENCE_END.search(text, letter.end() if letter else 0)
-    return (text[: end.start()].strip(), text[end.end() :]) if end else (text, '')
+    return turns.without_opening(statement(turn[cues[0].end() : stop])[1].strip(' ,;\n'))
 
 
 # --- Where it is not ------------------------------------------------------------------------------
@@ -289,7 +309,11 @@ def _opening(turn: str, answer_type: AnswerType, options: Sequence[str]) -> _Fou
     if _LETTERED_LINE.search(turn) or _candidates(turn, answer_type, options).several:
         return None
     if len(line) <= MAX_CHARACTERS and (_is_short(line) or leading_letter(plain(line))):
-        return _Found(turn if rest else '', line)
+        last = canonical(plain(turn[-MAX_CHARACTERS:].rpartition('\n')[2]), answer_type, options)
+        # A line with more than an answer, and another answer at the end, has a reason.
+        named = leading_letter(plain(line)) or only_names(plain(line), answer_type, options)
+        if named or last in (None, canonical(plain(line), answer_type, options)):
+            return _Found(turn if rest else '', line)
     head = _HEAD.match(line)
     if head and only_names(plain(head['head']), answer_type, options):
         return _Found(turn, head['head'])
@@ -303,7 +327,7 @@ def _ending(turn: str, answer_type: AnswerType, options: Sequence[str]) -> _Foun
         return None
     candidates = _candidates(turn, answer_type, options)
     if only_names(plain(end.answer), answer_type, options):
-        listed = candidates.several and _ENTRY.match(end.answer)
+        listed = candidates.several and ENTRY.match(end.answer)
         return None if listed or len(candidates.lines) > 1 else _Found(end.before, end.answer)
     if not candidates.several:
         before, _, sentence = end.answer.rpartition('? ')
@@ -313,7 +337,7 @@ def _ending(turn: str, answer_type: AnswerType, options: Sequence[str]) -> _Foun
     words = end.answer.lower().split()
     # Behind candidates one sentence decides; `and` joins several, perhaps in other words.
     decides = len(words) <= _SENTENCE_WORDS and not {'and', 'or'}.intersection(words)
-    if decides and ':' not in end.answer and not _ENTRY.match(end.answer):
+    if decides and ':' not in end.answer and not ENTRY.match(end.answer):
         return _Found(turn, end.answer)
     return None
 
@@ -333,7 +357,7 @@ class _Candidates(NamedTuple):
 def _candidates(turn: str, answer_type: AnswerType, options: Sequence[str]) -> _Candidates:
     entries, lines = set(), set()
     for line in turn.split('\n', _MOST_LINES)[:_MOST_LINES]:
-        entry = _ENTRY.match(line)
+        entry = ENTRY.match(line)
         parts = [line[entry.end() :]] if entry else _SENTENCE.split(line, _MOST_LINES)
         for part in parts[:_MOST_LINES]:
             head = _HEAD.match(part)
@@ -362,7 +386,7 @@ def _conclusion(turn: str) -> str:
     """Returns the end of a calculation that never says `the answer is`: its last clause."""
     if len(turn) >= _CUT_OFF and not _FINISHED.search(turn[-30:]):
         return ''
-    sentences = [part.strip() for part in _SENTENCE_END.split(turn) if part.strip()]
+    sentences = [part.strip() for part in SENTENCE_END.split(turn) if part.strip()]
     return _CONCLUSION.split(sentences[-1])[-1].strip(' ,') if sentences else ''
 
 

@@ -133,7 +133,9 @@ def test_hostile_text_is_only_text(name):
         '\n  (a', 'hence', 'for a total of ', '\ud800', '<think>', '</think>', '<answer>', '<<1',
         '<|im_start|>', '<|channel|>', '{"answer":"', '\n#### 5', '\nA: ', '**5**\n', 'Great! ',
         '\nbank: ', '\n- bank', '\n### Problem Breakdown:', 'Sure!\nQuestion: ', 'Let us:\n',
-        '? bank',
+        '? bank', '$$\n', '\\[\n4\n', 'Answer:\n$$\n4', 'Answer:\n---\n', 'find the answer: ',
+        'the answer is correct. ', 'the answer is a by , which is ', 'the answer is 5% of ',
+        '```json\n{', 'Conclusion: ', '(the answer is )',
     ],
 )  # fmt: skip
 def test_no_pattern_takes_time_that_grows_faster_than_the_text(unit, answer_type):
