@@ -13,7 +13,7 @@ wrong result.
 Command: make demo
 Hardware: 2 CPU cores.
 Score: on 500 test problems 0.876 of the labels (95 % interval 0.844 to 0.902) and 0.762 of the
-rationales (0.723 to 0.797; sampled at 0.7: 0.626) are right, in 5 minutes with installation.
+rationales (0.723 to 0.797; sampled at 0.7: 0.626) are right, in 6 minutes with installation.
 """
 
 from qcrd_jax.config import base_config
