@@ -16,7 +16,7 @@ from qcrd_jax.data.schema import SEPARATOR, AnswerType, Example, LabelsRule, Pos
 from qcrd_jax.data.self_consistency import split_samples, training_label
 from qcrd_jax.data.special_tokens import Tokenizer, special_ids, special_tokens
 
-_VERSION = 2  # raise it when the same examples are encoded otherwise
+_VERSION = 3  # raise it when the same examples are encoded otherwise
 _PART = 2048  # examples that are tokenised at once
 
 
@@ -68,7 +68,7 @@ def encode(examples: Sequence[Example], tokenizer: Tokenizer, encoding: Encoding
         predict=Ragged.of(ids.of(predict_prefix + question for question in questions)),
         explain=Ragged.of(ids.of(explain_prefix + question for question in questions)),
         question=Ragged.of(ids.of(questions)),
-        label=Ragged.of(ids.of(map(ids.spelled, labels))),
+        label=Ragged.of(ids.of(map(ids.spelled, labels), target=True)),
         positives=ids.grouped([sample.positives for sample in split]),
         negatives=ids.grouped([sample.negatives for sample in split]),
         pad_id=pad_id,
@@ -103,12 +103,21 @@ class _TokenIds:
         """
         return self._special.sub(lambda found: _apart(found[0], keep), text)
 
-    def of(self, texts: Iterable[str]) -> list[Ids]:
+    def of(self, texts: Iterable[str], *, target: bool = False) -> list[Ids]:
+        """Returns the ids of texts, up to EOS.
+
+        Args:
+          texts: to tokenise.
+          target: whether they are what a student writes: no BOS of the tokenizer is in front of an
+            answer, which in a decoder-only student stands behind the prompt.
+        """
         texts = list(texts)
         if not texts:
             return []
         distinct = list(dict.fromkeys(texts))  # teachers repeat themselves
-        encodings = self._tokenizer(distinct, return_attention_mask=False)['input_ids']
+        encodings = self._tokenizer(
+            distinct, add_special_tokens=not target, return_attention_mask=False
+        )['input_ids']
         eos = self._tokenizer.eos_token_id
         # Not every tokenizer appends EOS; a target without it would never learn to end.
         arrays = [
@@ -119,7 +128,7 @@ class _TokenIds:
 
     def grouped(self, groups: Sequence[Sequence[str]]) -> Groups:
         flat: Iterator[Ids] = iter(
-            self.of(self.spelled(text) for group in groups for text in group)
+            self.of((self.spelled(text) for group in groups for text in group), target=True)
         )
         return Groups.of([[next(flat) for _ in group] for group in groups])
 

@@ -129,7 +129,8 @@ def _check(tokenizer: Tokenizer, name: str) -> Tokenizer:
             raise InputError(
                 f'{name}: the tokenizer has no pad token, or EOS is its pad token, and none of '
                 f'{", ".join(_PADS)} is there to pad with; name one as pad_token in '
-                'tokenizer_config.json.'
+                'tokenizer_config.json, or give another tokenizer with '
+                '--config.student.tokenizer=<folder>.'
             )
         tokenizer.add_special_tokens({'pad_token': pad})
     found: Any = tokenizer(STRANGER, add_special_tokens=False)['input_ids']

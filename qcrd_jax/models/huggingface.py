@@ -175,6 +175,9 @@ def _settle_tokenizer(path: pathlib.Path, longest: tuple[int, int] | None) -> No
     ]  # before 5, `generate` refuses more
     for name in _OURS_ALONE:
         config.pop(name, None)
+    if isinstance(config.get('extra_special_tokens'), list):
+        # What transformers 5 calls so, and reads by its old name too; 4.56 expects a dict of it.
+        config['additional_special_tokens'] = config.pop('extra_special_tokens')
     if longest is not None:
         config['model_max_length'] = longest[0]
     write_json(path, config)
@@ -245,7 +248,7 @@ def _locate(name_or_path: str | os.PathLike, revision: str | None, who: str) -> 
     if not name or folder.exists() or name.startswith(('/', '.', '~')) or name.count('/') > 1:
         raise InputError(f'{name!r}: no such folder. {way_out}')
     try:
-        return pathlib.Path(
+        folder = pathlib.Path(
             huggingface_hub.snapshot_download(
                 name, revision=revision, allow_patterns=list(_DOWNLOADED)
             )
@@ -256,3 +259,12 @@ def _locate(name_or_path: str | os.PathLike, revision: str | None, who: str) -> 
             f'{name!r}: there is no such folder, and it could not be had from the Hugging Face '
             f'Hub ({reason}). {way_out}'
         ) from error
+    if not any(folder.glob('*.safetensors')):
+        raise InputError(
+            f'{name!r}: this repository of the Hugging Face Hub has no model.safetensors. Convert '
+            'its weights where PyTorch is installed, with the class that its config.json names '
+            '(T5ForConditionalGeneration, LlamaForCausalLM): transformers.<class>'
+            f".from_pretrained('{name}').save_pretrained('<folder>'), and give that folder with "
+            f'--config.{who}.pretrained=<folder>.'
+        )
+    return folder

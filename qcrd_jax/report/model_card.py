@@ -35,7 +35,8 @@ model = transformers.AutoModelForCausalLM.from_pretrained(name)
 
 question = {question!r}
 for prefix in {prefixes!r}:
-    ids = [i for i in tokenizer(prefix + question)['input_ids'] if i != tokenizer.eos_token_id]
+    ids = tokenizer(prefix + question)['input_ids']
+    ids = ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id else ids
     prompt = torch.tensor([[*ids, {start}]])  # the token after which an answer starts
     written = model.generate(prompt, attention_mask=torch.ones_like(prompt), do_sample=False)
     print(tokenizer.decode(written[0, prompt.shape[1]:], skip_special_tokens=True))

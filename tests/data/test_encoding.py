@@ -5,7 +5,9 @@ import os
 
 import numpy as np
 import pytest
+import transformers
 from absl import logging
+from tokenizers import processors
 
 from qcrd_jax import sums
 from qcrd_jax.data import batches, encoding
@@ -50,6 +52,28 @@ def same(left, right):
     lengths = Lengths(source=4, label=4, rationale=4, positives=1, negatives=1)
     digests = {batches.fingerprint(split, lengths, batch_size=1, seed=0) for split in (left, right)}
     return len(digests) == 1 and left.counts() == right.counts()
+
+
+def test_a_target_has_no_bos_in_front_whatever_the_tokenizer_puts_before_a_text(tokenizer):
+    # As Llama's and Mistral's do; an answer stands behind a prompt, which has one.
+    backend = type(tokenizer.backend_tokenizer).from_str(tokenizer.backend_tokenizer.to_str())
+    backend.add_special_tokens(['<s>'])
+    bos = processors.TemplateProcessing(
+        single='<s> $A', special_tokens=[('<s>', backend.token_to_id('<s>'))]
+    )
+    backend.post_processor = bos
+    llama = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=backend, eos_token='</s>', pad_token='<pad>', unk_token='<unk>'
+    )
+    encoded, plain = encode(EXAMPLES, llama, ENCODING), encode(EXAMPLES, tokenizer, ENCODING)
+    bos_id, eos_id = backend.token_to_id('<s>'), tokenizer.eos_token_id
+    for number in range(len(EXAMPLES)):
+        assert encoded.predict[number].tolist() == [bos_id, *plain.predict[number].tolist()]
+        assert encoded.label[number].tolist() == plain.label[number].tolist()
+        assert encoded.label[number].tolist().count(eos_id) == 1
+    for groups in ('positives', 'negatives'):
+        ours, theirs = (getattr(split, groups).items for split in (encoded, plain))
+        assert [ids.tolist() for ids in ours] == [ids.tolist() for ids in theirs]
 
 
 def test_ragged_and_groups_by_hand():

@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
+import transformers
 
-from qcrd_jax import sums
+from qcrd_jax import files, sums
 from qcrd_jax.data.tokenizer import load_tokenizer, train_tokenizer
 from qcrd_jax.errors import InputError
 from qcrd_jax.models.architectures import student_of
@@ -213,6 +214,17 @@ def test_no_network_names_the_flags(monkeypatch):
         load_student('t5-base')
 
 
+def test_a_repository_without_safetensors_is_converted_by_its_id(monkeypatch, tmp_path):
+    monkeypatch.setattr('huggingface_hub.snapshot_download', lambda *_, **__: str(tmp_path))
+    (tmp_path / 'config.json').write_text('{"model_type": "t5"}')
+    with pytest.raises(InputError) as caught:
+        load_student('google/mt5-small')
+    said = str(caught.value)
+    assert "from_pretrained('google/mt5-small').save_pretrained('<folder>')" in said
+    assert '--config.student.pretrained=<folder>' in said
+    assert str(tmp_path) not in said
+
+
 @both
 def test_saving_over_a_folder_keeps_other_files(folder):
     (folder / 'notes.txt').write_text('mine')
@@ -263,6 +275,19 @@ def exported(folder, tokenizer=None, seed=0):
     params = jax.tree.map(lambda x: x + seed, random_params(folder.name))
     save_student(folder, CONFIGS[folder.name], params, tokenizer)
     return folder
+
+
+def test_further_special_tokens_have_the_name_that_every_transformers_reads(tmp_path):
+    tokenizer = train_tokenizer(['1 2 3'], required=())
+    tokenizer.add_special_tokens({'extra_special_tokens': ['<|im_start|>', '<|im_end|>']})
+    folder = exported(tmp_path / 't5', tokenizer)
+    config = files.read_json(folder / 'tokenizer_config.json')
+    assert config['additional_special_tokens'] == ['<|im_start|>', '<|im_end|>']
+    assert 'extra_special_tokens' not in config  # 4.56 takes it for a dict and fails
+    again = transformers.AutoTokenizer.from_pretrained(folder)
+    for token in ('<|im_start|>', '<|im_end|>'):
+        assert token in again.all_special_tokens
+        assert again(f'1 {token} 2').input_ids == tokenizer(f'1 {token} 2').input_ids
 
 
 READERS = {
