@@ -28,6 +28,14 @@ DISCRIMINATOR_MEASURES = (
 """How well a discriminator tells positives from negatives: when it was pretrained on held-out
 questions, from corrupted ones too or only from the teacher's; in the end on the test questions."""
 
+QUESTION_MEASURES = (
+    'test_accuracy',
+    'rationale_accuracy',
+    'rationale_agreement',
+    'rationale_ended',
+)
+"""What is said of every test question; methods are compared by it, question by question."""
+
 RUN_MEASURES = (
     'test_accuracy',
     'validation_accuracy',

@@ -70,7 +70,7 @@ class Quality:
         return self.tokens / self.correct.denominator if self.correct.denominator else None
 
 
-def name_at(temperature: float) -> str:
+def name_at(temperature: float | int) -> str:
     """Returns how records call the rationales of a temperature.
 
     >>> name_at(0.0), name_at(0.7), name_at(1) == name_at(1.0)

@@ -12,7 +12,6 @@ from qcrd_jax.data.sources import sizes
 from qcrd_jax.errors import InputError
 from qcrd_jax.evaluation import power
 from qcrd_jax.evaluation.power import Assumption, Design
-from qcrd_jax.experiments import tabling
 from qcrd_jax.experiments.plan import Plan
 from qcrd_jax.methods.table import METHODS
 from qcrd_jax.report.tables import Cell, Table, common_answers
@@ -78,7 +77,7 @@ def _pairs(plan: Plan, table: Table) -> list[tuple[Cell, Cell]]:
 
 def _has_verdicts(plan: Plan, cell: grid.Cell) -> bool:
     """Whether a cell's runs have a verdict on every question: on rationales, if they write any."""
-    if not tabling.has_verdicts(cell.measure):
+    if cell.measure not in grid.QUESTION_MEASURES:
         return False
     rationales = cell.measure in grid.RATIONALE_MEASURES
     return not rationales or METHODS[plan.configs[cell.place].method].rationales

@@ -158,6 +158,12 @@ def read_cells(config: config_dict.ConfigDict) -> tuple[Cell, ...]:
             raise InputError(
                 f'{where}: measure: expected {" | ".join(grid.MEASURES)}, got {cell.measure!r}.'
             )
+        for name in _OF_RUNS:
+            if name in cell.overrides:
+                raise InputError(
+                    f'{where}: {name}: every cell has all of them; --config.reproduce.seeds and '
+                    '--config.data.folds say which.'
+                )
         if cell.place in cells:
             raise InputError(f'{where}: {cell.name} is there already.')
         _check_temperature(resolve(config, cell), cell)
@@ -191,8 +197,6 @@ def resolve(config: config_dict.ConfigDict, cell: Cell) -> config_dict.ConfigDic
             value = str(pathlib.Path(config.reproduce.models) / value)
         group, _, field = name.rpartition('.')
         holder = functools.reduce(getattr, group.split('.') if group else (), resolved)
-        if name in _OF_RUNS:
-            raise InputError(f'{cell.name}: {name}: every cell has all of them; see reproduce.md.')
         try:
             holder[field] = value
         except TypeError as error:

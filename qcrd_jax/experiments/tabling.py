@@ -27,7 +27,7 @@ _VERDICTS = {
     'rationale_agreement': 'agrees',
     'rationale_ended': 'ended',
 }
-"""By measure, what is said of each rationale; methods are compared by it, question by question."""
+"""By measure, what is said of each rationale."""
 
 _SHARES = (
     'test_accuracy',
@@ -169,14 +169,9 @@ def _field(cell: Cell) -> str:
     return name_at(cell.temperature) + cell.measure.removeprefix('rationale')
 
 
-def has_verdicts(measure: str) -> bool:
-    """Whether every test question has a verdict of its own, by which methods are compared."""
-    return measure == 'test_accuracy' or measure in _VERDICTS
-
-
 def _verdict(cell: Cell) -> str | None:
     """The field of `predictions.jsonl` that a share counts; None where fewer are better."""
-    if not has_verdicts(cell.measure):
+    if cell.measure not in grid.QUESTION_MEASURES:
         return None
     if cell.measure == 'test_accuracy':
         return 'correct'

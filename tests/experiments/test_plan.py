@@ -259,8 +259,8 @@ def test_what_no_table_can_be_made_of_is_refused_before_anything_is_run(changed,
 @pytest.mark.parametrize(
     ('overrides', 'said'),
     [
-        ({'seed': 1}, 'A, x: seed: every cell has all of them'),
-        ({'data.fold': 1}, 'A, x: data.fold: every cell has all of them'),
+        ({'seed': 1}, 'config.reproduce.cells, cell 1: seed: every cell has all of them'),
+        ({'data.fold': 1}, 'config.reproduce.cells, cell 1: data.fold: every cell has all of them'),
         ({'train.steps': '4'}, 'A, x: train.steps: '),
     ],
 )
