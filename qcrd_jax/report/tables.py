@@ -287,7 +287,7 @@ def compare(table: Table) -> Comparisons:
                 pairs.append((cell, baseline, answers))
     # The smallest p of a bootstrap is 2 / resamples; times the comparisons it must leave a verdict.
     resamples = max(_RESAMPLES, 100 * len(pairs))
-    made = [_compare(*pair, resamples) for pair in pairs]
+    made = [_compare(cell, baseline, answers, resamples) for cell, baseline, answers in pairs]
     adjusted = significance.holm([comparison.adjusted_p for comparison in made])
     made = [
         dataclasses.replace(comparison, adjusted_p=p)
