@@ -8,7 +8,7 @@ import dataclasses
 import importlib.util
 import pathlib
 from collections.abc import Mapping, Sequence
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 RATIONALE_MEASURES = (
@@ -28,13 +28,14 @@ DISCRIMINATOR_MEASURES = (
 """How well a discriminator tells positives from negatives: when it was pretrained on held-out
 questions, from corrupted ones too or only from the teacher's; in the end on the test questions."""
 
-QUESTION_MEASURES = (
-    'test_accuracy',
-    'rationale_accuracy',
-    'rationale_agreement',
-    'rationale_ended',
-)
-"""What is said of every test question; methods are compared by it, question by question."""
+VERDICTS = {
+    'test_accuracy': 'correct',
+    'rationale_accuracy': 'correct',
+    'rationale_agreement': 'agrees',
+    'rationale_ended': 'ended',
+}
+"""Measures that count a verdict on every test question, by field in `predictions.jsonl`; methods
+are compared by these, question by question."""
 
 RUN_MEASURES = (
     'test_accuracy',
@@ -77,11 +78,16 @@ COMPARED = {
 }
 """The methods of Tables 1 and 2, as rows."""
 
+_LABELS_AND_RATIONALES = {'labels': 'test_accuracy', 'rationales': 'rationale_accuracy'}
+
 KINDS = ('table', 'curve')
 """How it is drawn; the columns of a curve are numbers on an axis."""
 
 PANELS = ('none', 'case_study', 'scores')
 """What is shown of single runs beside it: nothing, or Figure 5 or 6."""
+
+OF_RUNS = ('seed', 'data.fold')
+"""Fields by which the runs of one setting are told apart; no setting has them."""
 
 KEEP = ('results', 'students', 'everything')
 """What is left of a finished run: with `everything` its checkpoints too."""
@@ -185,3 +191,25 @@ def cells(
             cell = {'row': row, 'column': column, 'paper': number}
             grid.append(cell | {'overrides': {**own, **theirs}} | others)
     return tuple(grid)
+
+
+def labels_and_rationales(
+    rows: Mapping[str, Mapping[str, Any]],
+    columns: Mapping[str, Mapping[str, Any]] = MappingProxyType({'': {}}),
+) -> tuple[dict[str, Any], ...]:
+    """Returns a grid of right labels and right rationales, both of the same runs.
+
+    Args:
+      rows: by name, the fields that a row overrides.
+      columns: likewise; each becomes two, as `labels, 200` and `rationales, 200`.
+
+    Examples:
+      >>> [cell['column'] for cell in labels_and_rationales({'DSS': {}}, {'200': {}})]
+      ['labels, 200', 'rationales, 200']
+    """
+    return tuple(
+        cell
+        for column, theirs in columns.items()
+        for what, measure in _LABELS_AND_RATIONALES.items()
+        for cell in cells(rows, {f'{what}, {column}' if column else what: theirs}, measure=measure)
+    )

@@ -23,8 +23,7 @@ ROWS = {
     'QCRD': {'method': 'qcrd', 'discriminator.pretrain_steps': 600},
     'MI + QCRD': {'method': 'mi_qcrd', 'discriminator.pretrain_steps': 600},
 }
-SIZES = {200: {'data.fraction': 0.2}, 1000: {'data.fraction': 1.0}}
-MEASURES = {'labels': 'test_accuracy', 'rationales': 'rationale_accuracy'}
+SIZES = {'200': {'data.fraction': 0.2}, '1000': {'data.fraction': 1.0}}
 
 
 def get_config():
@@ -37,12 +36,7 @@ def get_config():
         'training problems; the teacher slips in 27 % of its answers.'
     )
     config.reproduce.baseline = 'DSS'
-    config.reproduce.cells = tuple(
-        cell
-        for size, changes in SIZES.items()
-        for what, measure in MEASURES.items()
-        for cell in grid.cells(ROWS, {f'{what}, {size}': changes}, measure=measure)
-    )
+    config.reproduce.cells = grid.labels_and_rationales(ROWS, SIZES)
     return config
 
 

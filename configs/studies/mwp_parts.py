@@ -31,7 +31,6 @@ ROWS = {
     'QCRD without negatives (ED, QJ)': {**SCORED, 'negatives.source': 'none'},
     'QCRD, scheme W-mean': {**SCORED, 'loss.scheme': 'weighted_mean'},
 }
-MEASURES = {'labels': 'test_accuracy', 'rationales': 'rationale_accuracy'}
 
 
 def get_config():
@@ -45,9 +44,5 @@ def get_config():
         'Of 2000 generated test problems, right labels and right rationales; one change a row.'
     )
     config.reproduce.baseline = 'QCRD without scores'
-    config.reproduce.cells = tuple(
-        cell
-        for what, measure in MEASURES.items()
-        for cell in grid.cells(ROWS, {what: {}}, measure=measure)
-    )
+    config.reproduce.cells = grid.labels_and_rationales(ROWS)
     return config

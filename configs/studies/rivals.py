@@ -33,7 +33,6 @@ ROWS = {
     'KTO': {'method': 'kto'},
     'AdvDistill': {'method': 'advdistill'},
 }
-COLUMNS = {'labels': 'test_accuracy', 'rationales': 'rationale_accuracy'}
 
 
 def get_config():
@@ -47,9 +46,5 @@ def get_config():
         '27 % of its answers.'
     )
     config.reproduce.baseline = 'DSS'
-    config.reproduce.cells = tuple(
-        cell
-        for column, measure in COLUMNS.items()
-        for cell in grid.cells(ROWS, {column: {}}, measure=measure)
-    )
+    config.reproduce.cells = grid.labels_and_rationales(ROWS)
     return config

@@ -39,7 +39,6 @@ RIVALS = {
     'KTO': {'method': 'kto'},
     'AdvDistill': {'method': 'advdistill'},
 }
-COLUMNS = {'labels': 'test_accuracy', 'rationales': 'rationale_accuracy'}
 
 
 def get_config():
@@ -54,9 +53,5 @@ def get_config():
     )
     config.reproduce.baseline = 'DSS'
     config.reproduce.seeds = (0, 1, 2, 3)
-    config.reproduce.cells = tuple(
-        cell
-        for column, measure in COLUMNS.items()
-        for cell in grid.cells({**PARTS, **unweighed, **RIVALS}, {column: {}}, measure=measure)
-    )
+    config.reproduce.cells = grid.labels_and_rationales({**PARTS, **unweighed, **RIVALS})
     return config

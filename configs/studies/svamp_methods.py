@@ -29,7 +29,6 @@ ROWS = {
     'QCRD without scores': {'method': 'qcrd', 'discriminator.weigh': False},
     'QCRD, gold scores': {'method': 'qcrd', 'discriminator.scores': 'gold'},
 }
-COLUMNS = {'labels': 'test_accuracy', 'rationales': 'rationale_accuracy'}
 
 
 def get_config():
@@ -56,9 +55,5 @@ def get_config():
         'of T5-base.'
     )
     config.reproduce.baseline = 'DSS'
-    config.reproduce.cells = tuple(
-        cell
-        for column, measure in COLUMNS.items()
-        for cell in grid.cells(ROWS, {column: {}}, measure=measure)
-    )
+    config.reproduce.cells = grid.labels_and_rationales(ROWS)
     return config

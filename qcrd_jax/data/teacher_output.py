@@ -44,7 +44,7 @@ _OTHER_TAG = re.compile(
     r'</?(?:reasoning|rationale|explanation|solution|analysis|steps?|output|response)>',
     re.IGNORECASE,
 )
-_FENCE = re.compile(r'```[a-z]{0,10}\n?', re.IGNORECASE)
+_FENCED = re.compile(r'```[a-z]{0,10}\s{0,8}(?=\{)', re.IGNORECASE)
 _ANSWER_KEYS = ('answer', 'final_answer', 'final answer', 'label', 'choice', 'prediction', 'result')
 _REASON_KEYS = ('rationale', 'reasoning', 'explanation', 'thought', 'analysis', 'solution', 'steps')
 _CONCLUSION = re.compile(r'\b(?:so|hence|therefore|thus|for a total of)\b', re.IGNORECASE)
@@ -178,7 +178,7 @@ def _stating(
     for place, cue in enumerate(cues[:_MOST_CUES]):
         if _readable(_said(turn, cue), answer_type, options)[1] == final:
             while place and not turn[cues[place - 1].end() : cues[place].start()].strip():
-                place -= 1  # `Answer:` right before `$\\boxed{42}$`
+                place -= 1  # `Answer:` right before `$\boxed{42}$`
             return cues[place:]
     return cues[-1:]
 
@@ -209,10 +209,8 @@ def _readable(
 
 def _in_json(turn: str) -> _Found | None:
     """Returns what an object `{"reasoning": ..., "answer": ...}` holds, fenced or not."""
-    body = turn
-    if turn.endswith('```'):  # whatever is said before the fence
-        body = turn.removesuffix('```').rpartition('```')[2].strip()
-        body = body[body.find('{') :] if body[:4].lower() == 'json' else body
+    fences = list(_FENCED.finditer(turn))
+    body = turn[fences[-1].end() :].removesuffix('```').strip() if fences else turn
     if not (body.startswith('{') and body.endswith('}') and '"' in body):
         return None
     try:

@@ -77,7 +77,7 @@ def _pairs(plan: Plan, table: Table) -> list[tuple[Cell, Cell]]:
 
 def _has_verdicts(plan: Plan, cell: grid.Cell) -> bool:
     """Whether a cell's runs have a verdict on every question: on rationales, if they write any."""
-    if cell.measure not in grid.QUESTION_MEASURES:
+    if cell.measure not in grid.VERDICTS:
         return False
     rationales = cell.measure in grid.RATIONALE_MEASURES
     return not rationales or METHODS[plan.configs[cell.place].method].rationales

@@ -30,8 +30,6 @@ from qcrd_jax.teacher import judge as judgement
 
 _OF_MODELS = ('student.pretrained', 'student.tokenizer')  # looked up in `reproduce.models`
 
-_OF_RUNS = ('seed', 'data.fold')  # by which a cell's own runs are told apart
-
 Place = tuple[str, str]
 
 
@@ -158,7 +156,7 @@ def read_cells(config: config_dict.ConfigDict) -> tuple[Cell, ...]:
             raise InputError(
                 f'{where}: measure: expected {" | ".join(grid.MEASURES)}, got {cell.measure!r}.'
             )
-        for name in _OF_RUNS:
+        for name in grid.OF_RUNS:
             if name in cell.overrides:
                 raise InputError(
                     f'{where}: {name}: every cell has all of them; --config.reproduce.seeds and '

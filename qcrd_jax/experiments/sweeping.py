@@ -12,7 +12,6 @@ from qcrd_jax.errors import InputError
 # A setting is chosen by what validation says of it; the test split is looked at beside it.
 _COLUMNS = {'validation': 'validation_accuracy', 'test': 'test_accuracy'}
 _MOST = 1000  # settings
-_APART = ('seed', 'data.fold')  # by which the runs of a setting are told apart
 _BOOLEANS = {'true': True, 'false': False}
 
 
@@ -63,7 +62,7 @@ def _axis(text: Any, values: dict[str, Any]) -> list[tuple[str, Any]]:
         )
     if name not in values or isinstance(values[name], tuple):
         raise InputError(f'--config.reproduce.sweep: {name}: no field with single values.')
-    if name in _APART or name.startswith('reproduce.'):
+    if name in grid.OF_RUNS or name.startswith('reproduce.'):
         raise InputError(
             f'--config.reproduce.sweep: {name}: is no part of a setting; '
             '--config.reproduce.seeds and --config.data.folds say which runs each has.'

@@ -22,18 +22,10 @@ from qcrd_jax.report.tables import Cell as TableCell
 from qcrd_jax.runs.assembly import student_name
 from qcrd_jax.teacher import judge as judgement
 
-_VERDICTS = {
-    'rationale_accuracy': 'correct',
-    'rationale_agreement': 'agrees',
-    'rationale_ended': 'ended',
-}
-"""By measure, what is said of each rationale."""
-
 _SHARES = (
-    'test_accuracy',
     'validation_accuracy',
     'rationale_unread',
-    *_VERDICTS,
+    *grid.VERDICTS,
     *grid.DISCRIMINATOR_MEASURES,
 )
 """Measures in [0, 1], which a table has in percent."""
@@ -158,7 +150,7 @@ def _outcome(workdir: pathlib.Path, seed: int, cell: Cell) -> Outcome | None:
 
 def _question(record: Mapping[str, Any]) -> str:
     """Names a question by its text too: where ids are numbers of lines, others have them too."""
-    text = json.dumps([record.get('input'), record.get('label')])
+    text = json.dumps([record['input'], record['label']])
     return f'{record["id"]} {hashlib.sha256(text.encode()).hexdigest()[:12]}'
 
 
@@ -171,11 +163,10 @@ def _field(cell: Cell) -> str:
 
 def _verdict(cell: Cell) -> str | None:
     """The field of `predictions.jsonl` that a share counts; None where fewer are better."""
-    if cell.measure not in grid.QUESTION_MEASURES:
-        return None
-    if cell.measure == 'test_accuracy':
-        return 'correct'
-    return f'{name_at(cell.temperature)}_{_VERDICTS[cell.measure]}'
+    field = grid.VERDICTS.get(cell.measure)
+    if field is None or cell.measure not in grid.RATIONALE_MEASURES:
+        return field
+    return f'{name_at(cell.temperature)}_{field}'
 
 
 def _counted(plan: Plan, cell: Cell) -> tuple[Outcome, ...]:

@@ -56,6 +56,8 @@ _PLACES = ('bank', 'library', 'department store', 'mall', 'new york')
             42,
             '84 / 2 = 42',
         ),
+        ('```json\n{"reasoning": "Half.", "answer": "42"}\n```', 42, 'Half.'),
+        ('```json\n{"reasoning": "Half.", "answer": "42"}', 42, 'Half.'),  # not closed
     ],
 )
 def test_equations(text, value, rationale):

@@ -135,6 +135,9 @@ def test_files_of_folds_have_whole_questions(tmp_path):
         for fold in (0, 1):
             folder = plan.run_folder(read, read.at(row, 'mwp'), 0, fold)
             files.write_json(folder / 'summary.json', {'test_accuracy': 0.5})
-            records = ({'id': f'{fold}/{i}', 'correct': i % 2 == 0} for i in range(6))
+            records = (
+                {'id': f'{fold}/{i}', 'input': 'Q?', 'label': '1', 'correct': i % 2 == 0}
+                for i in range(6)
+            )
             files.write_jsonl(folder / 'predictions.jsonl', records)
     assert 'points (12 questions in 2 folds, 1 seed; 50 % right, 0 %' in said(config, tmp_path)

@@ -240,6 +240,15 @@ def test_holm_counts_all_comparisons_of_the_table():
     assert [each.verdict for each in result.made] == ['within noise', 'better', 'within noise']
 
 
+def test_a_table_of_many_comparisons_leaves_every_verdict_possible():
+    rows = ('DSS', *(f'setting {number}' for number in range(300)))
+    poor, good = (answered(0, range(right), range(right, 100)) for right in (10, 90))
+    cells = [Cell(row, 'SVAMP', None, 1, (poor if row == 'DSS' else good,)) for row in rows]
+    made = compare(table(cells, rows=rows, columns=('SVAMP',), baseline='DSS')).made
+    assert len(made) == 300
+    assert {comparison.verdict for comparison in made} == {'better'}
+
+
 def test_dagger_marks_what_differs_from_the_baseline(tmp_path):
     ours, theirs = answered(0, range(30)), answered(0, range(10), range(10, 30))
     write_table(tmp_path, compared([ours], [theirs]))
