@@ -182,6 +182,7 @@ def test_a_seed_that_cannot_be_begun_leaves_the_others(tmp_path, toys):
         modes.run('reproduce', config, tmp_path)
     assert 'seed 0: ' in str(caught.value)
     assert 'seed 1: ' in str(caught.value)
+    assert 'its results are not those of the run' in str(caught.value)
     assert 'seed 2: ' not in str(caught.value)
     assert table(tmp_path)['A', 'mwp']['seeds'] == '1'
 
