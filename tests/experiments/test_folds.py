@@ -22,7 +22,10 @@ def leave(config, workdir, row, seed, fold, right, questions=10):
     folder = plan.run_folder(read, read.at(row, 'mwp'), seed, fold)
     summary = {'test_accuracy': right / questions, 'training_hours': 1.0 + fold}
     files.write_json(folder / 'summary.json', summary)
-    records = ({'id': f'f{fold}q{i}', 'correct': i < right} for i in range(questions))
+    records = (
+        {'id': f'f{fold}q{i}', 'input': f'{i}?', 'label': '1', 'correct': i < right}
+        for i in range(questions)
+    )
     files.write_jsonl(folder / 'predictions.jsonl', records)
 
 
